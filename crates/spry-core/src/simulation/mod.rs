@@ -1,0 +1,345 @@
+//! Many clients on one machine.
+//!
+//! [`Simulation`] owns the loop that [`Strategy`] leaves out: sample a cohort, let its clients
+//! work in parallel, drop what cannot be used, aggregate, evaluate, report.
+//!
+//! - [`event`]: what a run reports while it goes on.
+//! - `workers`: clients in parallel, each on one thread.
+
+pub mod event;
+mod workers;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use event::{ClientReport, Event, RoundSummary};
+use serde::{Deserialize, Serialize};
+use workers::Workers;
+
+use crate::{
+    ClientContext, ClientData, ClientId, ClientInfo, ClientTask, ClientUpdate, Error, Evaluation,
+    MemoryMeter, ParamSet, Result, Seed, ServerState, Split, StopSignal, Strategy,
+};
+
+/// Options of a simulated run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimulationConfig {
+    /// Number of rounds.
+    pub num_server_rounds: u64,
+    /// Clients per round, sampled without repetition.
+    pub cohort_size: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// Clients that work at the same time, each on one thread; 0 means one per core. Does not
+    /// change results.
+    pub jobs: usize,
+    /// Evaluate the global parameters every so many rounds (and after the last); 0 means never.
+    pub evaluate_every: u64,
+    /// Whether clients evaluate their locally trained parameters on their own test part.
+    pub personalized: bool,
+    /// Examples per evaluation batch.
+    pub eval_batch_size: usize,
+}
+
+impl Default for SimulationConfig {
+    fn default() -> Self {
+        Self {
+            num_server_rounds: 10,
+            cohort_size: 10,
+            seed: 0,
+            jobs: 0,
+            evaluate_every: 1,
+            personalized: true,
+            eval_batch_size: 32,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Number of rounds that ended, over the life of this simulation.
+    pub rounds: u64,
+    /// Whether a stop was asked for before the last round ended.
+    pub stopped: bool,
+    /// The newest evaluation of the global parameters on all clients' test parts.
+    pub generalized: Option<Evaluation>,
+    /// Bytes that clients sent.
+    pub bytes_up: u64,
+    /// Bytes that the server sent.
+    pub bytes_down: u64,
+    /// Largest peak of one client's work, if a meter was given.
+    pub peak_client_bytes: Option<u64>,
+    /// Time spent.
+    pub wall: Duration,
+}
+
+/// A strategy, its clients, and the state between rounds.
+pub struct Simulation<S: Strategy> {
+    strategy: S,
+    clients: Vec<Box<dyn ClientData>>,
+    config: SimulationConfig,
+    seed: Seed,
+    workers: Workers,
+    stop: StopSignal,
+    meter: Option<Arc<dyn MemoryMeter>>,
+    state: ServerState,
+    outcome: Outcome,
+}
+
+/// What a worker returns for one client: its update and report, or why there is none.
+type ClientResult = Result<(ClientUpdate, ClientReport)>;
+
+impl<S: Strategy> Simulation<S> {
+    /// A simulation before its first round.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the cohort is empty or larger than the population, or
+    /// [`Error::System`] if threads cannot be started.
+    pub fn new(
+        strategy: S,
+        clients: Vec<Box<dyn ClientData>>,
+        params: ParamSet,
+        config: SimulationConfig,
+    ) -> Result<Self> {
+        if config.cohort_size == 0 || config.cohort_size > clients.len() {
+            return Err(Error::InvalidOption {
+                option: "cohort_size",
+                got: config.cohort_size.to_string(),
+                expected: format!("between 1 and the number of clients, {}", clients.len()),
+            });
+        }
+        let state = strategy.init(params);
+        Ok(Self {
+            strategy,
+            clients,
+            seed: Seed::new(config.seed),
+            workers: Workers::new(config.jobs)?,
+            config,
+            stop: StopSignal::default(),
+            meter: None,
+            outcome: Outcome {
+                rounds: state.server_round,
+                stopped: false,
+                generalized: None,
+                bytes_up: 0,
+                bytes_down: 0,
+                peak_client_bytes: None,
+                wall: Duration::ZERO,
+            },
+            state,
+        })
+    }
+
+    /// Measures the peak memory of each client's work with `meter`.
+    pub fn with_memory_meter(mut self, meter: Arc<dyn MemoryMeter>) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// The state after the last round that ended.
+    pub fn state(&self) -> &ServerState {
+        &self.state
+    }
+
+    /// The signal that stops the run after the current local steps.
+    pub fn stop_signal(&self) -> StopSignal {
+        self.stop.clone()
+    }
+
+    /// Runs the remaining rounds, reporting events as they happen.
+    ///
+    /// When a stop is asked for, the unfinished round is discarded: the state stays that of the
+    /// last round that ended.
+    ///
+    /// # Errors
+    ///
+    /// What the strategy or an evaluation reports. A failing client is an event, not an error.
+    pub fn run(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<Outcome> {
+        let started = Instant::now();
+        let result = self.run_rounds(&mut on_event);
+        self.outcome.wall += started.elapsed();
+        match result {
+            Err(error) if error.is_stopped() => {
+                self.outcome.stopped = true;
+                on_event(Event::Stopped { rounds: self.state.server_round });
+            }
+            other => other?,
+        }
+        Ok(self.outcome.clone())
+    }
+
+    fn run_rounds(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        if self.config.evaluate_every > 0 && self.outcome.generalized.is_none() {
+            self.evaluate_global(on_event)?;
+        }
+        while self.state.server_round < self.config.num_server_rounds {
+            self.run_round(on_event)?;
+            let ended = self.state.server_round;
+            let every = self.config.evaluate_every;
+            if every > 0 && (ended.is_multiple_of(every) || ended == self.config.num_server_rounds)
+            {
+                self.evaluate_global(on_event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_round(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let started = Instant::now();
+        let server_round = self.state.server_round;
+        let seed = self.seed.server_round(server_round);
+        let sampled = seed.child("cohort", 0).sample(self.clients.len(), self.config.cohort_size);
+        let cohort: Vec<ClientInfo> = sampled
+            .into_iter()
+            .map(|client| ClientInfo {
+                client,
+                num_examples: self.clients[client].num_examples(Split::Train),
+            })
+            .collect();
+        on_event(Event::RoundStarted { server_round, cohort: &cohort });
+
+        let tasks = self.strategy.configure_round(&self.state, &cohort, &seed)?;
+        let results = self.workers.run(
+            &tasks,
+            |task| self.work(task),
+            |index, result: &ClientResult| match result {
+                Ok((_, report)) => on_event(Event::ClientFinished { server_round, report }),
+                Err(error) if error.is_stopped() => {}
+                Err(error) => on_event(Event::ClientFailed {
+                    server_round,
+                    client: tasks[index].client,
+                    error,
+                }),
+            },
+        );
+        self.stop_if_asked()?;
+
+        let mut updates = Vec::new();
+        let mut reports = Vec::new();
+        for (update, report) in results.into_iter().flatten() {
+            updates.push(update);
+            reports.push(report);
+        }
+        let bytes = |f: fn(&ClientReport) -> u64| reports.iter().map(f).sum::<u64>();
+        self.outcome.bytes_up += bytes(|report| report.bytes_up);
+        for task in &tasks {
+            self.outcome.bytes_down += task.serialized_bytes()?;
+        }
+        let peak = reports.iter().filter_map(|report| report.peak_bytes).max();
+        self.outcome.peak_client_bytes = self.outcome.peak_client_bytes.max(peak);
+
+        let aggregated = if updates.is_empty() {
+            Err(Error::NoUsableUpdate)
+        } else {
+            self.strategy.aggregate(self.state.clone(), updates).and_then(|(state, report)| {
+                state.params.check_finite()?;
+                Ok((state, report))
+            })
+        };
+        let report = match aggregated {
+            Ok((state, report)) => {
+                self.state = state;
+                Some(report)
+            }
+            Err(error) => {
+                on_event(Event::RoundSkipped { server_round, error: &error });
+                None
+            }
+        };
+        self.state.server_round = server_round + 1;
+        self.outcome.rounds = self.state.server_round;
+        let summary =
+            RoundSummary { server_round, report, clients: reports, wall: started.elapsed() };
+        on_event(Event::RoundFinished(&summary));
+        Ok(())
+    }
+
+    /// One client's work, on a worker's thread.
+    fn work(&self, task: &ClientTask) -> ClientResult {
+        let data = self.client_data(task.client)?;
+        let mut context = ClientContext::new(task.client, data, self.stop.clone());
+        let started = Instant::now();
+        let mut result = None;
+        let mut run = || result = Some(self.strategy.local_update(task, &mut context));
+        let peak_bytes = match &self.meter {
+            Some(meter) => Some(meter.measure_peak_bytes(&mut run)),
+            None => {
+                run();
+                None
+            }
+        };
+        let update = result.unwrap_or(Err(Error::Stopped))?;
+        let wall = started.elapsed();
+        update.check(task)?;
+
+        let personalized = if self.config.personalized && data.num_examples(Split::Test) > 0 {
+            let mut params = task.params.clone();
+            params.assign(update.params())?;
+            Some(context.evaluate(Split::Test, &params, self.config.eval_batch_size)?)
+        } else {
+            None
+        };
+        let report = ClientReport {
+            client: task.client,
+            num_examples: update.num_examples,
+            train_loss: update.train_loss,
+            steps: update.steps,
+            personalized,
+            bytes_up: update.serialized_bytes()?,
+            bytes_down: task.serialized_bytes()?,
+            peak_bytes,
+            wall,
+        };
+        Ok((update, report))
+    }
+
+    fn evaluate_global(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let started = Instant::now();
+        let evaluation = self.evaluate(&self.state.params)?;
+        self.outcome.generalized = Some(evaluation);
+        on_event(Event::Evaluated {
+            rounds: self.state.server_round,
+            generalized: evaluation,
+            wall: started.elapsed(),
+        });
+        Ok(())
+    }
+
+    /// Evaluates parameters on the test parts of all clients.
+    ///
+    /// # Errors
+    ///
+    /// What a client's data or model reports, or [`Error::Stopped`] on request.
+    pub fn evaluate(&self, params: &ParamSet) -> Result<Evaluation> {
+        let clients: Vec<ClientId> = (0..self.clients.len()).collect();
+        let parts = self.workers.run(
+            &clients,
+            |&client| {
+                let data = self.client_data(client)?;
+                let context = ClientContext::new(client, data, self.stop.clone());
+                context.check_stop()?;
+                context.evaluate(Split::Test, params, self.config.eval_batch_size)
+            },
+            |_, _| {},
+        );
+        parts.into_iter().sum()
+    }
+
+    fn client_data(&self, client: ClientId) -> Result<&dyn ClientData> {
+        match self.clients.get(client) {
+            Some(data) => Ok(&**data),
+            None => Err(Error::InvalidOption {
+                option: "client",
+                got: client.to_string(),
+                expected: format!("below the number of clients, {}", self.clients.len()),
+            }),
+        }
+    }
+
+    fn stop_if_asked(&self) -> Result<()> {
+        if self.stop.is_stopped() { Err(Error::Stopped) } else { Ok(()) }
+    }
+}

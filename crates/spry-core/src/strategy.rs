@@ -1,0 +1,314 @@
+//! [`Strategy`]: what a federated method decides, and the messages between server and client.
+
+use serde::{Deserialize, Serialize};
+
+use crate::optim::ServerOptimizerState;
+use crate::{ClientContext, Error, ParamSet, Result, Seed};
+
+/// Number of a client within the population, from 0 on.
+pub type ClientId = usize;
+
+/// A federated finetuning method.
+///
+/// The trait is stateless: state is data ([`ServerState`]) that can be saved and sent. The loop
+/// around it (sampling, parallel clients, evaluation, what happens to failed clients) belongs to
+/// whoever runs the strategy, such as [`Simulation`](crate::Simulation). A task and an update
+/// contain everything that travels, so the same strategy can run with remote clients.
+///
+/// ```
+/// use spry_core::testing::Quadratic;
+/// use spry_core::*;
+///
+/// /// The average of the clients' weights after some SGD steps on an exact gradient.
+/// struct LocalSgd(LocalTraining);
+///
+/// impl Strategy for LocalSgd {
+///     fn name(&self) -> &str {
+///         "local-sgd"
+///     }
+///
+///     fn configure_round(
+///         &self,
+///         state: &ServerState,
+///         cohort: &[ClientInfo],
+///         seed: &Seed,
+///     ) -> Result<Vec<ClientTask>> {
+///         let all: Vec<String> = state.params.paths().map(str::to_owned).collect();
+///         Ok(cohort.iter().map(|client| ClientTask::new(state, client, all.clone(), seed)).collect())
+///     }
+///
+///     fn local_update(&self, task: &ClientTask, client: &mut ClientContext) -> Result<ClientUpdate> {
+///         client.train(task, &self.0)
+///     }
+///
+///     fn aggregate(
+///         &self,
+///         mut state: ServerState,
+///         updates: Vec<ClientUpdate>,
+///     ) -> Result<(ServerState, RoundReport)> {
+///         let mean = aggregate::weighted_mean(updates.iter().map(ClientUpdate::weighted_params))?;
+///         state.params.assign(&mean)?;
+///         Ok((state, RoundReport::of(&updates)))
+///     }
+/// }
+///
+/// let problem = Quadratic::new(&[3, 3], 0);
+/// let strategy = LocalSgd(LocalTraining {
+///     optimizer: optim::LocalOptimizerConfig::Sgd(optim::SgdConfig {
+///         learning_rate: 0.2,
+///         ..Default::default()
+///     }),
+///     ..LocalTraining::backprop()
+/// });
+/// let config = SimulationConfig { num_server_rounds: 20, cohort_size: 4, ..Default::default() };
+/// let mut simulation =
+///     Simulation::new(strategy, problem.clients(4), problem.initial_params(), config)?;
+/// let before = problem.excess_loss(&simulation.state().params);
+/// simulation.run(|_| {})?;
+/// assert!(problem.excess_loss(&simulation.state().params) < 0.01 * before);
+/// # Ok::<(), Error>(())
+/// ```
+pub trait Strategy: Send + Sync {
+    /// The method's name, as users write it.
+    fn name(&self) -> &str;
+
+    /// The state before the first round.
+    fn init(&self, params: ParamSet) -> ServerState {
+        ServerState { server_round: 0, params, optimizer: ServerOptimizerState::default() }
+    }
+
+    /// One task per client of the cohort, in the cohort's order. `seed` is the round's.
+    ///
+    /// # Errors
+    ///
+    /// If the method's options do not fit the parameters.
+    fn configure_round(
+        &self,
+        state: &ServerState,
+        cohort: &[ClientInfo],
+        seed: &Seed,
+    ) -> Result<Vec<ClientTask>>;
+
+    /// A client's work: from its task and data to its update.
+    ///
+    /// # Errors
+    ///
+    /// Whatever goes wrong on the client; the round goes on without it.
+    fn local_update(&self, task: &ClientTask, client: &mut ClientContext) -> Result<ClientUpdate>;
+
+    /// The state after the round. `updates` is not empty, is in cohort order, and each update has
+    /// passed [`ClientUpdate::check`].
+    ///
+    /// # Errors
+    ///
+    /// If updates cannot be combined; the previous state then stays in force.
+    fn aggregate(
+        &self,
+        state: ServerState,
+        updates: Vec<ClientUpdate>,
+    ) -> Result<(ServerState, RoundReport)>;
+}
+
+impl<S: Strategy + ?Sized> Strategy for Box<S> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn init(&self, params: ParamSet) -> ServerState {
+        (**self).init(params)
+    }
+
+    fn configure_round(
+        &self,
+        state: &ServerState,
+        cohort: &[ClientInfo],
+        seed: &Seed,
+    ) -> Result<Vec<ClientTask>> {
+        (**self).configure_round(state, cohort, seed)
+    }
+
+    fn local_update(&self, task: &ClientTask, client: &mut ClientContext) -> Result<ClientUpdate> {
+        (**self).local_update(task, client)
+    }
+
+    fn aggregate(
+        &self,
+        state: ServerState,
+        updates: Vec<ClientUpdate>,
+    ) -> Result<(ServerState, RoundReport)> {
+        (**self).aggregate(state, updates)
+    }
+}
+
+/// Everything the server remembers between rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerState {
+    /// Number of rounds that have ended.
+    pub server_round: u64,
+    /// The global trainable parameters.
+    pub params: ParamSet,
+    /// Moments of the server optimizer.
+    pub optimizer: ServerOptimizerState,
+}
+
+/// What the server knows of a client before it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientInfo {
+    /// The client.
+    pub client: ClientId,
+    /// Number of its training examples.
+    pub num_examples: usize,
+}
+
+/// A client's work order for one round; what travels from server to client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientTask {
+    /// The round, counted from 0.
+    pub server_round: u64,
+    /// The client.
+    pub client: ClientId,
+    /// All trainable parameters: a client computes with all of them, also those it does not train.
+    pub params: ParamSet,
+    /// Paths of the parameters to train, in order.
+    pub trains: Vec<String>,
+    /// The client's seed for this round.
+    pub seed: Seed,
+}
+
+impl ClientTask {
+    /// The task to train the parameters at `trains`, starting from the server's parameters.
+    /// `round_seed` is the round's seed.
+    pub fn new(
+        state: &ServerState,
+        client: &ClientInfo,
+        mut trains: Vec<String>,
+        round_seed: &Seed,
+    ) -> Self {
+        trains.sort_unstable();
+        Self {
+            server_round: state.server_round,
+            client: client.client,
+            params: state.params.clone(),
+            trains,
+            seed: round_seed.client(client.client),
+        }
+    }
+
+    /// Size of the task as serialised, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Serialization`].
+    pub fn serialized_bytes(&self) -> Result<u64> {
+        serialized_bytes(self)
+    }
+}
+
+/// What a client sends back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientUpdate {
+    /// The client.
+    pub client: ClientId,
+    /// Number of training examples, the update's weight in means.
+    pub num_examples: usize,
+    /// Mean training loss over the local steps.
+    pub train_loss: f64,
+    /// Number of local steps.
+    pub steps: u64,
+    /// The result of the work.
+    pub payload: UpdatePayload,
+}
+
+/// The result of a client's work.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum UpdatePayload {
+    /// New values of the trained parameters.
+    Weights(ParamSet),
+}
+
+impl ClientUpdate {
+    /// The new weights.
+    pub fn params(&self) -> &ParamSet {
+        match &self.payload {
+            UpdatePayload::Weights(params) => params,
+        }
+    }
+
+    /// The new weights and their weight in a mean, for
+    /// [`weighted_mean`](crate::aggregate::weighted_mean).
+    pub fn weighted_params(&self) -> (&ParamSet, f64) {
+        (self.params(), self.num_examples as f64)
+    }
+
+    /// Checks that the update answers the task: from the same client, with examples, for exactly
+    /// the paths that were to be trained, of the right shapes, and finite.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnusableUpdate`], saying what is wrong.
+    pub fn check(&self, task: &ClientTask) -> Result<()> {
+        let unusable = |reason: String| Error::UnusableUpdate { client: task.client, reason };
+        if self.client != task.client {
+            return Err(unusable(format!("it claims to come from client {}", self.client)));
+        }
+        if self.num_examples == 0 {
+            return Err(unusable("it was trained on 0 examples".to_string()));
+        }
+        let params = self.params();
+        if !params.paths().eq(task.trains.iter().map(String::as_str)) {
+            let missing = task.trains.iter().find(|path| !params.contains(path));
+            let extra = params.paths().find(|path| !task.trains.iter().any(|t| t == path));
+            let reason = match (missing, extra) {
+                (Some(path), _) => format!("`{path}` is missing"),
+                (None, Some(path)) => format!("`{path}` was not to be trained"),
+                (None, None) => "its paths are not those of the task".to_string(),
+            };
+            return Err(unusable(reason));
+        }
+        task.params
+            .clone()
+            .assign(params)
+            .and_then(|()| params.check_finite())
+            .map_err(|error| unusable(error.to_string()))?;
+        if !self.train_loss.is_finite() {
+            return Err(unusable(format!("its training loss is {}", self.train_loss)));
+        }
+        Ok(())
+    }
+
+    /// Size of the update as serialised, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Serialization`].
+    pub fn serialized_bytes(&self) -> Result<u64> {
+        serialized_bytes(self)
+    }
+}
+
+/// What aggregation says about a round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundReport {
+    /// Number of updates that went into the new weights.
+    pub updates: usize,
+    /// Number of training examples behind them.
+    pub num_examples: usize,
+    /// Mean training loss over these clients, weighted by examples.
+    pub train_loss: f64,
+}
+
+impl RoundReport {
+    /// The report of a round in which these updates were used.
+    pub fn of(updates: &[ClientUpdate]) -> Self {
+        let num_examples: usize = updates.iter().map(|update| update.num_examples).sum();
+        let loss_sum: f64 =
+            updates.iter().map(|update| update.train_loss * update.num_examples as f64).sum();
+        Self { updates: updates.len(), num_examples, train_loss: loss_sum / num_examples as f64 }
+    }
+}
+
+/// Size in postcard's wire format, without building the message.
+fn serialized_bytes(message: &impl Serialize) -> Result<u64> {
+    Ok(postcard::serialize_with_flavor(message, postcard::ser_flavors::Size::default())? as u64)
+}

@@ -1,0 +1,1 @@
+//! Datasets, tokenising, batching and federated partitioning for Spry.

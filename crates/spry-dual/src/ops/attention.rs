@@ -1,0 +1,85 @@
+//! Scaled-dot-product attention with a mask.
+
+use burn::tensor::Tensor;
+
+use super::dropout::{DropoutSeed, dropout};
+use super::normalization::softmax_tangents;
+use crate::{Dual, trace};
+
+/// Which keys a query may look at, as a bias that is added to the scores: 0 where allowed, the
+/// dtype's lowest finite value where not.
+///
+/// Shape `[batch, 1 or heads, 1 or queries, keys]`.
+#[derive(Clone, Debug)]
+pub struct AttentionMask {
+    bias: Tensor<4>,
+}
+
+impl AttentionMask {
+    /// From a padding mask: `[batch, keys]`, 1 for a token, 0 for padding; any float dtype.
+    ///
+    /// A row without any token attends uniformly instead of producing NaN.
+    pub fn from_padding(mask: Tensor<2>) -> Self {
+        let [batch, keys] = mask.dims();
+        // f32's lowest value also serves f64: e^(-3e38) is 0 in both.
+        let bias = mask.neg().add_scalar(1.0).mul_scalar(f64::from(f32::MIN));
+        Self { bias: bias.reshape([batch, 1, 1, keys]) }
+    }
+
+    /// The bias, `[batch, 1 or heads, 1 or queries, keys]`.
+    pub fn bias(&self) -> &Tensor<4> {
+        &self.bias
+    }
+}
+
+/// `softmax(Q·Kᵀ·scale + mask)·V` (Vaswani et al. 2017, arXiv 1706.03762), with optional dropout
+/// on the attention probabilities.
+///
+/// `query` is `[batch, heads, queries, head_dim]`, `key` `[batch, heads, keys, head_dim]`, `value`
+/// `[batch, heads, keys, value_dim]`; the result is `[batch, heads, queries, value_dim]`.
+///
+/// With `S = scale·Q·Kᵀ`, `P = softmax(S + mask)`: `dS = scale·(dQ·Kᵀ + Q·dKᵀ)`,
+/// `dP = P ⊙ (dS − Σ P ⊙ dS)`, `dO = dP·V + P·dV`. Directions share `P`, and terms whose operand
+/// is not perturbed are skipped.
+///
+/// # Panics
+///
+/// If shapes do not fit or perturbed operands carry different numbers of directions.
+pub fn attention(
+    query: Dual<4>,
+    key: Dual<4>,
+    value: Dual<4>,
+    mask: Option<&AttentionMask>,
+    scale: f64,
+    probability_dropout: Option<(f64, DropoutSeed)>,
+) -> Dual<4> {
+    let [batch, heads, _, head_dim] = query.dims();
+    let [key_batch, key_heads, keys, key_dim] = key.dims();
+    let value_shape = value.dims();
+    assert!(
+        [batch, heads, head_dim] == [key_batch, key_heads, key_dim]
+            && value_shape[..3] == [batch, heads, keys],
+        "spry-dual: `attention` got query {:?}, key {:?} and value {value_shape:?}; batch and heads \
+         must agree, query and key must share head_dim, key and value must share the length",
+        query.dims(),
+        key.dims()
+    );
+    let k = query.tangents().len().max(key.tangents().len()).max(value.tangents().len());
+    trace::record("attention", k);
+
+    // The scale goes onto the query: queries × head_dim values instead of queries × keys.
+    let scores = query.mul_scalar(scale).matmul(key.swap_dims(2, 3));
+    let (scores, score_tangents) = scores.into_parts();
+    let scores = match mask {
+        Some(mask) => scores.add(mask.bias().clone()),
+        None => scores,
+    };
+    let p = burn::tensor::activation::softmax(scores, 3);
+    let dp = softmax_tangents(&p, score_tangents);
+    let probabilities = Dual::from_parts(p, dp);
+    let probabilities = match probability_dropout {
+        Some((probability, seed)) => dropout(probabilities, probability, seed),
+        None => probabilities,
+    };
+    probabilities.matmul(value)
+}

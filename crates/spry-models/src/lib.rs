@@ -1,0 +1,1 @@
+//! Language models over dual numbers, parameter-efficient finetuning, and Hugging Face weights.

@@ -1,0 +1,1 @@
+//! Federated finetuning methods: Spry and its baselines, one file each.
