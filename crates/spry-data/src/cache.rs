@@ -1,0 +1,164 @@
+//! Partitions kept on disk, keyed by everything that shaped them.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use spry_core::Seed;
+
+use crate::{Error, Partition, Partitioner, Result};
+
+/// Raised whenever the way partitions are made changes, so that old entries are not found.
+const FORMAT: u32 = 1;
+
+/// A folder of partitions.
+///
+/// The key is a hash of the labels, the number of clients, the partitioner with its options, the
+/// training share, the seed, and the version of the algorithm: change any of them and another
+/// entry is used.
+#[derive(Clone, Debug)]
+pub struct PartitionCache {
+    folder: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Key<'a> {
+    format: u32,
+    labels: &'a [usize],
+    clients: usize,
+    partitioner: &'a Partitioner,
+    train_share: f64,
+    seed: u64,
+}
+
+impl PartitionCache {
+    /// A cache in a folder, which is made when first needed.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The partition for these inputs: from the cache, or made now and kept.
+    ///
+    /// An entry that cannot be read, because it is torn or corrupted, is made again. A cache that
+    /// cannot be written is no error: the partition is simply not kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Partitioner::deal`] and [`Partition::from_shares`].
+    pub fn partition(
+        &self,
+        partitioner: &Partitioner,
+        labels: &[usize],
+        clients: usize,
+        train_share: f64,
+        seed: u64,
+    ) -> Result<Partition> {
+        let key = Key { format: FORMAT, labels, clients, partitioner, train_share, seed };
+        let path = self.folder.join(format!("{}.partition", key_hash(&key)?));
+        if let Some(partition) = read(&path) {
+            return Ok(partition);
+        }
+        let seed = Seed::new(seed).child("partition", 0);
+        let shares = partitioner.deal(labels, clients, &seed)?;
+        let partition = Partition::from_shares(shares, train_share)?;
+        // Failing to keep it costs time in the next run, nothing else.
+        let _ = write(&path, &partition);
+        Ok(partition)
+    }
+}
+
+fn key_hash(key: &Key) -> Result<String> {
+    let bytes = postcard::to_allocvec(key).map_err(|error| Error::InvalidOption {
+        option: "partition",
+        got: error.to_string(),
+        expected: "options that can be serialised".to_string(),
+    })?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
+/// Reads an entry: a checksum of 32 bytes, then the partition.
+fn read(path: &std::path::Path) -> Option<Partition> {
+    let bytes = std::fs::read(path).ok()?;
+    let (checksum, body) = bytes.split_at_checked(32)?;
+    if blake3::hash(body).as_bytes() != checksum {
+        return None;
+    }
+    postcard::from_bytes(body).ok()
+}
+
+/// Writes an entry to a temporary file and renames it, so that no reader sees half of it.
+fn write(path: &std::path::Path, partition: &Partition) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let body = postcard::to_allocvec(partition).map_err(std::io::Error::other)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(blake3::hash(&body).as_bytes())?;
+    file.write_all(&body)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALPHA: Partitioner = Partitioner::Dirichlet { alpha: 1.0 };
+
+    fn labels() -> Vec<usize> {
+        (0..200).map(|i| i % 4).collect()
+    }
+
+    #[test]
+    fn everything_that_shapes_a_partition_is_in_the_key() {
+        let labels = labels();
+        let mut others = labels.clone();
+        others.swap(0, 1);
+        let key = |labels, clients, partitioner, train_share, seed| {
+            key_hash(&Key { format: FORMAT, labels, clients, partitioner, train_share, seed })
+                .unwrap()
+        };
+        let base = key(&labels, 10, &ALPHA, 0.8, 0);
+        assert_eq!(base, key(&labels, 10, &ALPHA, 0.8, 0));
+        for other in [
+            key(&others, 10, &ALPHA, 0.8, 0),
+            key(&labels, 11, &ALPHA, 0.8, 0),
+            key(&labels, 10, &Partitioner::Dirichlet { alpha: 0.5 }, 0.8, 0),
+            key(&labels, 10, &Partitioner::Iid, 0.8, 0),
+            key(&labels, 10, &ALPHA, 0.7, 0),
+            key(&labels, 10, &ALPHA, 0.8, 1),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn entries_are_used_and_damaged_ones_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = PartitionCache::new(folder.path());
+        let labels = labels();
+        let fresh = cache.partition(&ALPHA, &labels, 10, 0.8, 0).unwrap();
+        let entries: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(entries.len(), 1, "one entry and no temporary files");
+        let path = entries.into_iter().next().unwrap().unwrap().path();
+
+        // A valid entry is taken as it is: this one says something else on purpose.
+        let marked = Partition { clients: vec![] };
+        write(&path, &marked).unwrap();
+        assert_eq!(cache.partition(&ALPHA, &labels, 10, 0.8, 0).unwrap(), marked);
+
+        write(&path, &fresh).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for damaged in [&whole[..whole.len() / 2], &[], &[b"x", &whole[1..]].concat()] {
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(cache.partition(&ALPHA, &labels, 10, 0.8, 0).unwrap(), fresh);
+        }
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_no_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let cache = PartitionCache::new(file.path().join("below a file"));
+        assert!(cache.partition(&ALPHA, &labels(), 10, 0.8, 0).is_ok());
+    }
+}

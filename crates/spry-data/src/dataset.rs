@@ -1,0 +1,89 @@
+//! Texts and labels, read from Parquet files in Hugging Face layout.
+
+use std::path::PathBuf;
+
+use crate::hub::{Hub, Source};
+use crate::parquet::{integer, read_rows, text};
+use crate::{DatasetSpec, Error, Result};
+
+/// A text and its class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextExample {
+    /// The text.
+    pub text: String,
+    /// The class number, from 0 on.
+    pub label: usize,
+}
+
+/// Examples of a classification task, in file order.
+#[derive(Clone, Debug)]
+pub struct TextDataset {
+    /// Name for messages and results.
+    pub name: String,
+    /// Names of the classes, by number.
+    pub classes: Vec<String>,
+    /// The examples.
+    pub examples: Vec<TextExample>,
+}
+
+impl TextDataset {
+    /// Loads the training split of a dataset from a directory or the hub.
+    ///
+    /// The training split is what is spread over clients; each client keeps a part of its share
+    /// for testing (see [`partition`](crate::partition)).
+    ///
+    /// # Errors
+    ///
+    /// If files are missing, unreadable, lack a column, or have labels outside of the known
+    /// classes; the message names file, row and column.
+    pub fn load(hub: &Hub, source: &Source, spec: &DatasetSpec) -> Result<Self> {
+        let files = hub.parquet_files(source, spec.configuration, "train")?;
+        Self::from_files(&files, spec)
+    }
+
+    /// Reads examples from Parquet files.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn from_files(files: &[PathBuf], spec: &DatasetSpec) -> Result<Self> {
+        let mut examples = Vec::new();
+        for path in files {
+            read_rows(path, &[spec.text_column, spec.label_column], |row, fields| {
+                let bad = |column: &str, reason: String| Error::BadValue {
+                    path: path.clone(),
+                    row,
+                    column: column.to_string(),
+                    reason,
+                };
+                let mut fields = fields.into_iter();
+                let (Some(first), Some(second)) = (fields.next(), fields.next()) else {
+                    return Err(bad(spec.text_column, "the row is incomplete".to_string()));
+                };
+                let text = text(first).map_err(|reason| bad(spec.text_column, reason))?;
+                let label = integer(&second).map_err(|reason| bad(spec.label_column, reason))?;
+                let classes = spec.classes.len();
+                let label = usize::try_from(label).ok().filter(|&label| label < classes);
+                let label = label.ok_or_else(|| {
+                    let reason = format!("the label is {second}, but must be below {classes}");
+                    bad(spec.label_column, reason)
+                })?;
+                examples.push(TextExample { text, label });
+                Ok(())
+            })?;
+        }
+        if examples.is_empty() {
+            return Err(Error::Empty { name: spec.name.to_string() });
+        }
+        Ok(Self {
+            name: spec.name.to_string(),
+            classes: spec.classes.iter().map(|class| class.to_string()).collect(),
+            examples,
+        })
+    }
+
+    /// Class numbers of all examples.
+    pub fn labels(&self) -> Vec<usize> {
+        self.examples.iter().map(|example| example.label).collect()
+    }
+}

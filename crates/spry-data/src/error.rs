@@ -1,0 +1,154 @@
+//! The one error type of this crate.
+
+use std::path::PathBuf;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong. Every message says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder cannot be read or written.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A name is neither a local directory nor a hub id.
+    #[error("`{name}` is neither a local directory nor a hub id such as `organisation/name`")]
+    NotASource {
+        /// The name.
+        name: String,
+    },
+    /// A file is needed from the hub, but is not in its cache, and going online is not allowed.
+    #[error(
+        "`{file}` of {repo} is not in the local hub cache ({cache}), and offline mode is on; \
+         go online once (unset HF_HUB_OFFLINE, drop --offline), or give a local directory",
+        cache = .cache.display()
+    )]
+    NotCached {
+        /// The repository.
+        repo: String,
+        /// The file.
+        file: String,
+        /// The cache that was searched.
+        cache: PathBuf,
+    },
+    /// The hub cannot be reached at all.
+    #[error(
+        "the hub at {endpoint} cannot be reached ({reason}); check the network and HF_ENDPOINT, or \
+         give a local directory"
+    )]
+    Unreachable {
+        /// The hub's address.
+        endpoint: String,
+        /// What was tried.
+        reason: String,
+    },
+    /// The hub refused, or the transfer broke off.
+    #[error("`{file}` of {repo} cannot be downloaded: {reason}")]
+    Download {
+        /// The repository.
+        repo: String,
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A dataset's folder has no Parquet file for a split.
+    #[error(
+        "no Parquet file for split `{split}` in {location}; expected files such as \
+         `data/{split}-00000-of-00001.parquet`"
+    )]
+    MissingSplit {
+        /// The split.
+        split: String,
+        /// Where it was looked for.
+        location: String,
+    },
+    /// A Parquet file cannot be read.
+    #[error("{path} is not a readable Parquet file: {reason}", path = .path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A Parquet file lacks a column.
+    #[error("{path} has no column `{column}`; its columns are {available}", path = .path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The columns there are.
+        available: String,
+    },
+    /// A value has the wrong type or range.
+    #[error("{path}, row {row}, column `{column}`: {reason}", path = .path.display())]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 0 on.
+        row: usize,
+        /// The column.
+        column: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A dataset has no examples.
+    #[error("{name} has no examples")]
+    Empty {
+        /// The dataset.
+        name: String,
+    },
+    /// A dataset's name is not known.
+    #[error("unknown dataset `{name}`; known ones are {known}")]
+    UnknownDataset {
+        /// The name.
+        name: String,
+        /// The known ones.
+        known: String,
+    },
+    /// The tokenizer cannot be loaded, or a text cannot be encoded.
+    #[error("tokenizer {location}: {reason}")]
+    Tokenizer {
+        /// Its file or folder.
+        location: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There are more clients than examples.
+    #[error("{clients} clients cannot share {examples} examples; use at most {examples} clients")]
+    TooManyClients {
+        /// The number of clients.
+        clients: usize,
+        /// The number of examples.
+        examples: usize,
+    },
+    /// An option has a value that cannot work.
+    #[error("`{option}` is {got}, but must be {expected}")]
+    InvalidOption {
+        /// Name of the option.
+        option: &'static str,
+        /// The value given.
+        got: String,
+        /// What is allowed.
+        expected: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    /// Whether the hub could not be reached, or may not be: a local stand-in can help.
+    pub fn is_offline(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NotCached { .. })
+    }
+}

@@ -1,0 +1,79 @@
+//! Columns of Parquet files.
+
+use std::fs::File;
+use std::path::Path;
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+
+use crate::{Error, Result};
+
+/// Rows of the named columns, in the order of the names.
+///
+/// Reading stops at the first row that `read` rejects.
+pub(crate) fn read_rows(
+    path: &Path,
+    columns: &[&str],
+    mut read: impl FnMut(usize, Vec<Field>) -> Result<()>,
+) -> Result<()> {
+    let broken = |error: ParquetError| Error::Parquet {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    };
+    let file = File::open(path).map_err(Error::io(path))?;
+    let reader = SerializedFileReader::new(file).map_err(broken)?;
+    let schema = reader.metadata().file_metadata().schema();
+    let mut fields = Vec::new();
+    for column in columns {
+        let field = schema.get_fields().iter().find(|field| field.name() == *column);
+        let Some(field) = field else {
+            let available: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
+            return Err(Error::MissingColumn {
+                path: path.to_path_buf(),
+                column: column.to_string(),
+                available: available.join(", "),
+            });
+        };
+        fields.push(field.clone());
+    }
+    let projection =
+        Type::group_type_builder(schema.name()).with_fields(fields).build().map_err(broken)?;
+    let rows = reader.get_row_iter(Some(projection)).map_err(broken)?;
+    for (index, row) in rows.enumerate() {
+        let row: Row = row.map_err(broken)?;
+        read(index, row.into_columns().into_iter().map(|(_, field)| field).collect())?;
+    }
+    Ok(())
+}
+
+/// A text, or why the field is none.
+pub(crate) fn text(field: Field) -> Result<String, String> {
+    match field {
+        Field::Str(text) => Ok(text),
+        Field::Bytes(bytes) => {
+            let text = bytes.as_utf8().map_err(|_| "the text is not UTF-8".to_string())?;
+            Ok(text.to_string())
+        }
+        Field::Null => Err("the text is missing".to_string()),
+        other => Err(format!("expected a text, found {other}")),
+    }
+}
+
+/// A whole number, or why the field is none.
+pub(crate) fn integer(field: &Field) -> Result<i64, String> {
+    match field {
+        Field::Bool(value) => Ok((*value).into()),
+        Field::Byte(value) => Ok((*value).into()),
+        Field::Short(value) => Ok((*value).into()),
+        Field::Int(value) => Ok((*value).into()),
+        Field::Long(value) => Ok(*value),
+        Field::UByte(value) => Ok((*value).into()),
+        Field::UShort(value) => Ok((*value).into()),
+        Field::UInt(value) => Ok((*value).into()),
+        Field::ULong(value) => i64::try_from(*value).map_err(|_| "the number is too large".into()),
+        Field::Null => Err("the number is missing".to_string()),
+        other => Err(format!("expected a whole number, found {other}")),
+    }
+}

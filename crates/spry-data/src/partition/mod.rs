@@ -1,0 +1,132 @@
+//! Which client gets which examples.
+//!
+//! - [`Partitioner::Dirichlet`]: label skew with concentration α, as in the paper.
+//! - [`Partitioner::Iid`]: a random deal.
+//! - [`by_key`]: whole groups of examples that belong together, such as one author's.
+//!
+//! Each client's share is then split into a training and a test part.
+
+mod dirichlet;
+mod natural;
+
+pub use natural::by_key;
+use serde::{Deserialize, Serialize};
+use spry_core::Seed;
+
+use crate::{Error, Result};
+
+/// How examples are spread over clients.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum Partitioner {
+    /// Every client draws its class proportions from a symmetric Dirichlet distribution.
+    Dirichlet {
+        /// Concentration α: small means few classes per client, large means all alike.
+        alpha: f64,
+    },
+    /// Every client gets a uniform random sample.
+    Iid,
+}
+
+impl Partitioner {
+    /// Deals examples with the given labels to clients; every client gets
+    /// `⌊examples / clients⌋`, each example goes to at most one client, the remainder to none.
+    ///
+    /// Returns, for each client, indices into `labels`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyClients`], or [`Error::InvalidOption`] for no clients or an α that is not
+    /// a positive number.
+    ///
+    /// ```
+    /// use spry_core::Seed;
+    /// use spry_data::Partitioner;
+    ///
+    /// let labels: Vec<usize> = (0..100).map(|i| i % 4).collect();
+    /// let shares = Partitioner::Dirichlet { alpha: 1.0 }.deal(&labels, 10, &Seed::new(0))?;
+    /// assert!(shares.iter().all(|share| share.len() == 10));
+    /// # Ok::<(), spry_data::Error>(())
+    /// ```
+    pub fn deal(&self, labels: &[usize], clients: usize, seed: &Seed) -> Result<Vec<Vec<usize>>> {
+        check_clients(clients, labels.len())?;
+        let size = labels.len() / clients;
+        match *self {
+            Self::Dirichlet { alpha } => dirichlet::deal(labels, clients, size, alpha, seed),
+            Self::Iid => {
+                let mut order: Vec<usize> = (0..labels.len()).collect();
+                seed.child("iid", 0).shuffle(&mut order);
+                Ok(order.chunks_exact(size).take(clients).map(<[usize]>::to_vec).collect())
+            }
+        }
+    }
+}
+
+fn check_clients(clients: usize, examples: usize) -> Result<()> {
+    if clients == 0 {
+        return Err(Error::InvalidOption {
+            option: "clients",
+            got: "0".to_string(),
+            expected: "at least 1".to_string(),
+        });
+    }
+    if clients > examples {
+        return Err(Error::TooManyClients { clients, examples });
+    }
+    Ok(())
+}
+
+/// One client's examples, as indices into the dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientShare {
+    /// To train on.
+    pub train: Vec<usize>,
+    /// To evaluate on.
+    pub test: Vec<usize>,
+}
+
+/// All clients' shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// One share per client.
+    pub clients: Vec<ClientShare>,
+}
+
+impl Partition {
+    /// The share of a client's examples that it trains on in the paper: 80 %.
+    pub const TRAIN_SHARE: f64 = 0.8;
+
+    /// Splits each client's examples: the first `train_share` of them (rounded down, but at least
+    /// one) to train on, the rest to test on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the share is not in `(0, 1]`.
+    pub fn from_shares(shares: Vec<Vec<usize>>, train_share: f64) -> Result<Self> {
+        if !(train_share > 0.0 && train_share <= 1.0) {
+            return Err(Error::InvalidOption {
+                option: "train_share",
+                got: train_share.to_string(),
+                expected: "above 0 and at most 1".to_string(),
+            });
+        }
+        let split = |mut examples: Vec<usize>| {
+            let train = (examples.len() as f64 * train_share + 1e-9).floor() as usize;
+            let test = examples.split_off(train.clamp(1, examples.len().max(1)));
+            ClientShare { train: examples, test }
+        };
+        Ok(Self { clients: shares.into_iter().map(split).collect() })
+    }
+
+    /// Class counts per client, training and test part together: `[client][class]`.
+    pub fn class_counts(&self, labels: &[usize], classes: usize) -> Vec<Vec<usize>> {
+        let count = |share: &ClientShare| {
+            let mut counts = vec![0; classes];
+            for &example in share.train.iter().chain(&share.test) {
+                counts[labels[example]] += 1;
+            }
+            counts
+        };
+        self.clients.iter().map(count).collect()
+    }
+}

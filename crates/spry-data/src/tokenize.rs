@@ -1,0 +1,237 @@
+//! Texts to token ids, and batches padded to their longest example.
+
+use std::path::Path;
+
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::bert::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::{
+    AddedToken, PaddingParams, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+};
+
+use crate::{Error, Result, TextExample};
+
+/// Special tokens that an encoding adds at most (`[CLS] a [SEP] b [SEP]`).
+const SPECIAL_TOKENS: usize = 3;
+
+/// A tokenizer with truncation and without padding: batches are padded when they are formed.
+#[derive(Debug)]
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    pad_id: u32,
+}
+
+impl TextTokenizer {
+    /// Loads `tokenizer.json`, or a WordPiece `vocab.txt` where there is none, from a model's
+    /// folder. Texts are truncated to `max_length` tokens, special tokens included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tokenizer`] if neither file can be read or there is no padding token, and
+    /// [`Error::InvalidOption`] if `max_length` leaves no room for text.
+    pub fn load(folder: &Path, max_length: usize) -> Result<Self> {
+        let json = folder.join("tokenizer.json");
+        let vocabulary = folder.join("vocab.txt");
+        let (path, tokenizer) = if json.is_file() {
+            let tokenizer = Tokenizer::from_file(&json);
+            (json, tokenizer)
+        } else {
+            let lowercase = reads_lowercase(folder);
+            let tokenizer = std::fs::read(&vocabulary)
+                .map_err(|error| error.into())
+                .and_then(|bytes| WordPiece::read_bytes(&bytes))
+                .and_then(|vocabulary| {
+                    let model =
+                        WordPiece::builder().vocab(vocabulary).unk_token("[UNK]".into()).build()?;
+                    wordpiece_tokenizer(model, lowercase)
+                });
+            (vocabulary, tokenizer)
+        };
+        let location = path.display().to_string();
+        let tokenizer = tokenizer.map_err(|error| Error::Tokenizer {
+            location: location.clone(),
+            reason: error.to_string(),
+        })?;
+        Self::new(tokenizer, max_length, location)
+    }
+
+    fn new(mut tokenizer: Tokenizer, max_length: usize, location: String) -> Result<Self> {
+        if max_length <= SPECIAL_TOKENS {
+            return Err(Error::InvalidOption {
+                option: "max_length",
+                got: max_length.to_string(),
+                expected: format!("more than the {SPECIAL_TOKENS} special tokens"),
+            });
+        }
+        let failed = |reason: String| Error::Tokenizer { location: location.clone(), reason };
+        let truncation = TruncationParams {
+            max_length,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            direction: TruncationDirection::Right,
+        };
+        let configured_pad = tokenizer.get_padding().map(|padding| padding.pad_id);
+        let pad_id = configured_pad
+            .or_else(|| tokenizer.token_to_id("[PAD]"))
+            .or_else(|| tokenizer.token_to_id("<pad>"))
+            .ok_or_else(|| failed("it has no padding token".to_string()))?;
+        tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
+        tokenizer.with_padding(None::<PaddingParams>);
+        Ok(Self { tokenizer, pad_id })
+    }
+
+    /// The id of the padding token.
+    pub fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    /// The id of a token, if the vocabulary has it.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
+    /// Number of tokens in the vocabulary.
+    pub fn vocabulary_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// Encodes examples, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tokenizer`] if a text cannot be encoded.
+    pub fn encode(&self, examples: &[TextExample]) -> Result<Vec<EncodedExample>> {
+        let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
+        let encodings = self.tokenizer.encode_batch(texts, true).map_err(|error| {
+            Error::Tokenizer { location: String::new(), reason: error.to_string() }
+        })?;
+        Ok(encodings
+            .iter()
+            .zip(examples)
+            .map(|(encoding, example)| EncodedExample {
+                input_ids: encoding.get_ids().to_vec(),
+                token_type_ids: encoding.get_type_ids().to_vec(),
+                label: example.label,
+            })
+            .collect())
+    }
+}
+
+/// Whether a model's `tokenizer_config.json` asks for lower case; yes if it does not say.
+fn reads_lowercase(folder: &Path) -> bool {
+    let text = std::fs::read_to_string(folder.join("tokenizer_config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    config["do_lower_case"].as_bool().unwrap_or(true)
+}
+
+/// BERT's tokenizer around a WordPiece vocabulary.
+fn wordpiece_tokenizer(model: WordPiece, lowercase: bool) -> tokenizers::Result<Tokenizer> {
+    let mut tokenizer = Tokenizer::new(model);
+    let id = |tokenizer: &Tokenizer, token: &str| {
+        tokenizer.token_to_id(token).ok_or_else(|| format!("the vocabulary has no {token}"))
+    };
+    let (cls, sep) = (id(&tokenizer, "[CLS]")?, id(&tokenizer, "[SEP]")?);
+    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))?;
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.with_post_processor(Some(BertProcessing::new(
+        ("[SEP]".into(), sep),
+        ("[CLS]".into(), cls),
+    )));
+    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+    let present: Vec<AddedToken> = special
+        .into_iter()
+        .filter(|token| tokenizer.token_to_id(token).is_some())
+        .map(|token| AddedToken::from(token, true))
+        .collect();
+    tokenizer.add_special_tokens(present)?;
+    Ok(tokenizer)
+}
+
+/// Writes a BERT tokenizer for a word list: `tokenizer.json`, which Python's `tokenizers` reads too.
+///
+/// # Errors
+///
+/// [`Error::Tokenizer`] if the list lacks a special token, or [`Error::Io`] if the file cannot be
+/// written.
+pub fn write_wordpiece(path: &Path, vocabulary: &[String]) -> Result<()> {
+    let failed = |error: tokenizers::Error| Error::Tokenizer {
+        location: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let lines = vocabulary.join("\n") + "\n";
+    let tokenizer = WordPiece::read_bytes(lines.as_bytes())
+        .and_then(|vocabulary| {
+            WordPiece::builder().vocab(vocabulary).unk_token("[UNK]".into()).build()
+        })
+        .and_then(|model| wordpiece_tokenizer(model, true))
+        .map_err(failed)?;
+    let json = tokenizer.to_string(true).map_err(failed)?;
+    std::fs::write(path, json).map_err(Error::io(path))
+}
+
+/// An encoded text and its class, unpadded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedExample {
+    /// Token ids, special tokens included.
+    pub input_ids: Vec<u32>,
+    /// Segment of each token: 0 for the first text, 1 for the second of a pair.
+    pub token_type_ids: Vec<u32>,
+    /// The class number.
+    pub label: usize,
+}
+
+/// Examples padded to the longest of them; row-major `[batch, seq]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenBatch {
+    /// Number of examples.
+    pub batch: usize,
+    /// Length of the longest example, in tokens.
+    pub seq: usize,
+    /// Token ids; padding where the mask is 0.
+    pub input_ids: Vec<i64>,
+    /// Segment ids; 0 in the padding.
+    pub token_type_ids: Vec<i64>,
+    /// 1 for a token, 0 for padding.
+    pub attention_mask: Vec<f32>,
+    /// Class number of each example.
+    pub labels: Vec<i64>,
+}
+
+impl TokenBatch {
+    /// Pads examples to the longest of them.
+    ///
+    /// ```
+    /// use spry_data::{EncodedExample, TokenBatch};
+    ///
+    /// let example = |ids: &[u32], label| EncodedExample {
+    ///     input_ids: ids.to_vec(),
+    ///     token_type_ids: vec![0; ids.len()],
+    ///     label,
+    /// };
+    /// let (short, long) = (example(&[5, 6], 0), example(&[7, 8, 9], 1));
+    /// let batch = TokenBatch::pad([&short, &long], 0);
+    /// assert_eq!((batch.batch, batch.seq), (2, 3));
+    /// assert_eq!(batch.input_ids, [5, 6, 0, 7, 8, 9]);
+    /// assert_eq!(batch.attention_mask, [1.0, 1.0, 0.0, 1.0, 1.0, 1.0]);
+    /// ```
+    pub fn pad<'a>(examples: impl IntoIterator<Item = &'a EncodedExample>, pad_id: u32) -> Self {
+        let examples: Vec<&EncodedExample> = examples.into_iter().collect();
+        let seq = examples.iter().map(|example| example.input_ids.len()).max().unwrap_or(0);
+        let batch = examples.len();
+        let pad_row = |values: &[u32], padding: i64| -> Vec<i64> {
+            let mut row: Vec<i64> = values.iter().map(|&value| value.into()).collect();
+            row.resize(seq, padding);
+            row
+        };
+        let mask_row = |length: usize| (0..seq).map(move |i| if i < length { 1.0 } else { 0.0 });
+        Self {
+            batch,
+            seq,
+            input_ids: examples.iter().flat_map(|e| pad_row(&e.input_ids, pad_id.into())).collect(),
+            token_type_ids: examples.iter().flat_map(|e| pad_row(&e.token_type_ids, 0)).collect(),
+            attention_mask: examples.iter().flat_map(|e| mask_row(e.input_ids.len())).collect(),
+            labels: examples.iter().map(|example| example.label as i64).collect(),
+        }
+    }
+}
