@@ -1,1 +1,65 @@
 //! Language models over dual numbers, parameter-efficient finetuning, and Hugging Face weights.
+//!
+//! A model is a function of weights looked up by their Hugging Face paths. It is written once, in
+//! terms of [`Dual`](spry_dual::Dual), and serves inference, forward mode and reverse mode;
+//! finetuning methods only decide which paths are trainable.
+//!
+//! Reading order:
+//!
+//! 1. [`architecture`]: what a model family declares: its tensors and its forward pass.
+//! 2. [`checkpoint`]: safetensors files in and out.
+//! 3. [`model`]: a [`Model`]: an architecture with its weights, from a Hugging Face directory.
+//! 4. [`forward`]: [`ForwardContext`]: weights, adapters and dropout during one pass.
+//! 5. [`bert`]: BERT.
+//! 6. [`peft`]: LoRA, IA3, BitFit, head only, full finetuning.
+//! 7. [`classification`]: sequence classification as an [`Objective`](spry_core::Objective), and
+//!    clients that hold a share of a dataset.
+//!
+//! # Example
+//!
+//! Gradient and directional derivative of a small random BERT agree: `⟨∇f, v⟩ = jvp(v)`.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use spry_core::{Objective, Seed};
+//! use spry_data::TokenBatch;
+//! use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft};
+//!
+//! let config = r#"{"model_type": "bert", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
+//!     "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 8}"#;
+//! let model = Model::random(config, &LoadOptions { num_labels: Some(3), ..Default::default() })?;
+//! let classifier = Classifier::new(Arc::new(model), Peft::Lora(LoraConfig::default()))?;
+//! let params = classifier.trainable(&Seed::new(0))?;
+//! let trains: Vec<String> = params.paths().map(str::to_owned).collect();
+//!
+//! let batch = TokenBatch {
+//!     batch: 1,
+//!     seq: 3,
+//!     input_ids: vec![2, 7, 3],
+//!     token_type_ids: vec![0; 3],
+//!     attention_mask: vec![1.0; 3],
+//!     labels: vec![1],
+//! };
+//! let objective = classifier.objective(&batch, None)?;
+//! let direction = Seed::new(1).direction(0, &params);
+//! let (_, gradient) = objective.gradient(&params, &trains)?;
+//! let jvp = objective.jvp(&params, std::slice::from_ref(&direction))?;
+//! assert!((jvp.derivatives[0] - gradient.dot(&direction)?).abs() < 1e-5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod architecture;
+pub mod bert;
+pub mod checkpoint;
+pub mod classification;
+pub mod error;
+pub mod forward;
+pub mod model;
+pub mod peft;
+
+pub use architecture::{Architecture, ModelSpec, TokenInput};
+pub use classification::{Classifier, TextClient};
+pub use error::{Error, Result};
+pub use forward::ForwardContext;
+pub use model::{LoadOptions, Model};
+pub use peft::{Ia3Config, LoraConfig, Peft};

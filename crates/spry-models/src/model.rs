@@ -1,0 +1,279 @@
+//! An architecture with its weights.
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use spry_core::{GroupId, Param, ParamSet, Seed};
+
+use crate::architecture::{Architecture, ModelSpec, TensorKind, TensorSpec};
+use crate::checkpoint::Checkpoint;
+use crate::{Error, Result};
+
+/// How a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Where the weights go.
+    pub device: Device,
+    /// Their data type.
+    pub dtype: DType,
+    /// Number of classes of the head; by default the configuration's.
+    pub num_labels: Option<usize>,
+    /// Makes the head afresh even if the checkpoint has one.
+    pub fresh_head: bool,
+    /// Seed of fresh weights.
+    pub seed: u64,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            device: Device::default(),
+            dtype: DType::F32,
+            num_labels: None,
+            fresh_head: false,
+            seed: 0,
+        }
+    }
+}
+
+/// A language model: an architecture and its (frozen) weights.
+///
+/// Weights are grouped by depth, one group per tensor, in the order of the architecture's list.
+#[derive(Debug)]
+pub struct Model {
+    architecture: Box<dyn Architecture>,
+    tensors: Vec<TensorSpec>,
+    weights: ParamSet,
+    fresh: Vec<String>,
+    device: Device,
+    dtype: DType,
+}
+
+impl Model {
+    /// Loads a Hugging Face directory: `config.json` and `model.safetensors`.
+    ///
+    /// Tensors that a pretraining checkpoint may lack (head, pooler) are made afresh from the
+    /// seed; see [`fresh`](Self::fresh).
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or damaged, the configuration is not supported, or tensors are
+    /// missing, unknown, or of the wrong shape.
+    pub fn load(folder: &Path, options: &LoadOptions) -> Result<Self> {
+        let config_path = folder.join("config.json");
+        let config = std::fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
+        let (spec, architecture) = parse(&config, &config_path.display().to_string(), options)?;
+        let mut checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
+        let tensors = architecture.tensors();
+        let found = find_tensors(&checkpoint, spec, &tensors)?;
+
+        let mut weights = ParamSet::new();
+        let mut fresh = Vec::new();
+        for (depth, (tensor, name)) in tensors.iter().zip(found).enumerate() {
+            let is_fresh_head = options.fresh_head && tensor.role == spry_core::ParamRole::Head;
+            let values = match name.filter(|_| !is_fresh_head) {
+                Some(name) => {
+                    let got = checkpoint.shape(&name).unwrap_or_default().to_vec();
+                    if got != tensor.shape {
+                        let hint = match tensor.role {
+                            spry_core::ParamRole::Head => {
+                                "; ask for a fresh head to use another number of labels"
+                            }
+                            spry_core::ParamRole::Adapter => "",
+                        };
+                        let expected = tensor.shape.clone();
+                        return Err(Error::Misshapen { name, got, expected, hint });
+                    }
+                    checkpoint.read(&name)?
+                }
+                None => {
+                    fresh.push(tensor.path.clone());
+                    fresh_values(tensor, &*architecture, options.seed)
+                }
+            };
+            weights.insert(&tensor.path, to_param(values, tensor, depth, options));
+        }
+        Ok(Self {
+            architecture,
+            tensors,
+            weights,
+            fresh,
+            device: options.device.clone(),
+            dtype: options.dtype,
+        })
+    }
+
+    /// A model with random weights, from the text of a `config.json`: for tests and benchmarks.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is not supported.
+    pub fn random(config: &str, options: &LoadOptions) -> Result<Self> {
+        let (_, architecture) = parse(config, "the configuration", options)?;
+        let tensors = architecture.tensors();
+        let weights = tensors
+            .iter()
+            .enumerate()
+            .map(|(depth, tensor)| {
+                let values = fresh_values(tensor, &*architecture, options.seed);
+                (tensor.path.clone(), to_param(values, tensor, depth, options))
+            })
+            .collect();
+        Ok(Self {
+            architecture,
+            fresh: tensors.iter().map(|tensor| tensor.path.clone()).collect(),
+            tensors,
+            weights,
+            device: options.device.clone(),
+            dtype: options.dtype,
+        })
+    }
+
+    /// The architecture.
+    pub fn architecture(&self) -> &dyn Architecture {
+        &*self.architecture
+    }
+
+    /// All tensors, in order of depth.
+    pub fn tensors(&self) -> &[TensorSpec] {
+        &self.tensors
+    }
+
+    /// All weights.
+    pub fn weights(&self) -> &ParamSet {
+        &self.weights
+    }
+
+    /// Paths of the tensors that the checkpoint did not have and that were made afresh.
+    pub fn fresh(&self) -> &[String] {
+        &self.fresh
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Data type of the weights.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Size of the weights in bytes.
+    pub fn weight_bytes(&self) -> u64 {
+        (self.weights.num_elements() * self.dtype.size()) as u64
+    }
+}
+
+fn parse(
+    config: &str,
+    location: &str,
+    options: &LoadOptions,
+) -> Result<(&'static ModelSpec, Box<dyn Architecture>)> {
+    let unusable = |reason: String| Error::Config { location: location.to_string(), reason };
+    let json: serde_json::Value =
+        serde_json::from_str(config).map_err(|error| unusable(error.to_string()))?;
+    let model_type = json["model_type"]
+        .as_str()
+        .ok_or_else(|| unusable("it has no `model_type`".to_string()))?;
+    let spec = ModelSpec::find(model_type)?;
+    if options.num_labels == Some(0) {
+        return Err(Error::InvalidOption {
+            option: "num_labels",
+            got: "0".to_string(),
+            expected: "at least 1".to_string(),
+        });
+    }
+    let architecture = (spec.parse)(config, options.num_labels).map_err(unusable)?;
+    Ok((spec, architecture))
+}
+
+/// For each tensor its name in the checkpoint, or `None` if it is to be made afresh.
+fn find_tensors(
+    checkpoint: &Checkpoint,
+    spec: &ModelSpec,
+    tensors: &[TensorSpec],
+) -> Result<Vec<Option<String>>> {
+    let find = |tensor: &TensorSpec| {
+        names_of(&tensor.path, spec.body_prefix).into_iter().find(|name| checkpoint.contains(name))
+    };
+    let found: Vec<Option<String>> = tensors.iter().map(find).collect();
+    let missing: Vec<&str> = tensors
+        .iter()
+        .zip(&found)
+        .filter(|(tensor, name)| name.is_none() && !tensor.is_optional)
+        .map(|(tensor, _)| tensor.path.as_str())
+        .collect();
+    if !missing.is_empty() {
+        return Err(Error::MissingTensors {
+            path: checkpoint.path().to_path_buf(),
+            count: missing.len(),
+            names: first_names(&missing),
+        });
+    }
+    let mut names = checkpoint.names();
+    names.sort_unstable();
+    let extra: Vec<&str> = names
+        .iter()
+        .filter(|name| !found.iter().flatten().any(|used| used == *name))
+        .filter(|name| !(spec.is_ignorable)(name))
+        .map(String::as_str)
+        .collect();
+    if !extra.is_empty() {
+        return Err(Error::ExtraTensors {
+            path: checkpoint.path().to_path_buf(),
+            count: extra.len(),
+            names: first_names(&extra),
+        });
+    }
+    Ok(found)
+}
+
+/// Names a tensor may have in a checkpoint: its own, without the body's prefix, and with the names
+/// that old checkpoints converted from TensorFlow give to layer norms.
+fn names_of(path: &str, body_prefix: &str) -> Vec<String> {
+    let mut names = vec![path.to_string()];
+    if let Some(bare) = path.strip_prefix(body_prefix) {
+        names.push(bare.to_string());
+    }
+    let old = |name: &String| {
+        let module = name.strip_suffix(".LayerNorm.weight").map(|m| format!("{m}.LayerNorm.gamma"));
+        module
+            .or_else(|| name.strip_suffix(".LayerNorm.bias").map(|m| format!("{m}.LayerNorm.beta")))
+    };
+    let old: Vec<String> = names.iter().filter_map(old).collect();
+    names.extend(old);
+    names
+}
+
+fn first_names(names: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown}, …") } else { shown }
+}
+
+/// Hugging Face's initialisation: normal weights, zero biases, unit norms.
+fn fresh_values(tensor: &TensorSpec, architecture: &dyn Architecture, seed: u64) -> TensorData {
+    let length = tensor.shape.iter().product();
+    let values = match tensor.kind {
+        TensorKind::Embedding | TensorKind::LinearWeight => {
+            let deviation = architecture.initializer_range() as f32;
+            let normals = Seed::new(seed).child("fresh weights", 0).child(&tensor.path, 0);
+            normals.normals(0, length).into_iter().map(|x| deviation * x).collect()
+        }
+        TensorKind::NormWeight => vec![1.0; length],
+        TensorKind::Bias => vec![0.0; length],
+    };
+    TensorData::new(values, tensor.shape.clone())
+}
+
+fn to_param(values: TensorData, tensor: &TensorSpec, depth: usize, options: &LoadOptions) -> Param {
+    let group = GroupId(depth as u32);
+    let options = (&options.device, options.dtype);
+    // Parameters are flat, so the rank of the way in does not matter.
+    match tensor.shape.len() {
+        1 => Param::new(Tensor::<1>::from_data(values, options), tensor.role, group),
+        2 => Param::new(Tensor::<2>::from_data(values, options), tensor.role, group),
+        rank => unreachable!("no model has weights of rank {rank}"),
+    }
+}
