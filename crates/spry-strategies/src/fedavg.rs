@@ -1,0 +1,24 @@
+//! FedAvg (McMahan et al. 2017, arXiv 1602.05629).
+
+use spry_core::LocalTraining;
+use spry_core::optim::ServerOptimizer;
+
+use crate::{Assignment, Method, MethodSpec};
+
+/// FedAvg's entry in the list of methods.
+pub const SPEC: MethodSpec = MethodSpec {
+    name: "fedavg",
+    summary: "all clients train everything by backpropagation; the server takes their mean",
+    method: fedavg,
+};
+
+/// Every client trains all parameters by backpropagation with AdamW; the server takes the mean,
+/// weighted by examples.
+pub fn fedavg() -> Method {
+    Method {
+        name: SPEC.name.to_string(),
+        assignment: Assignment::All,
+        training: LocalTraining::backprop(),
+        server: ServerOptimizer::Plain,
+    }
+}
