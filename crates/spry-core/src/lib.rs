@@ -25,6 +25,7 @@
 
 pub mod aggregate;
 pub mod client;
+pub mod device;
 pub mod error;
 pub mod estimators;
 pub mod memory;

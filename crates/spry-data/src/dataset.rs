@@ -27,17 +27,25 @@ pub struct TextDataset {
 }
 
 impl TextDataset {
-    /// Loads the training split of a dataset from a directory or the hub.
+    /// Loads the labelled splits of a dataset from a directory or the hub, one after another.
     ///
-    /// The training split is what is spread over clients; each client keeps a part of its share
-    /// for testing (see [`partition`](crate::partition)).
+    /// All labelled examples together are spread over clients; each client keeps a part of its
+    /// share for testing (see [`partition`](crate::partition)). A local directory needs the first
+    /// split only.
     ///
     /// # Errors
     ///
     /// If files are missing, unreadable, lack a column, or have labels outside of the known
     /// classes; the message names file, row and column.
     pub fn load(hub: &Hub, source: &Source, spec: &DatasetSpec) -> Result<Self> {
-        let files = hub.parquet_files(source, spec.configuration, "train")?;
+        let mut files = Vec::new();
+        for (index, split) in spec.splits.iter().enumerate() {
+            match hub.parquet_files(source, spec.configuration, split) {
+                Ok(of_split) => files.extend(of_split),
+                Err(Error::MissingSplit { .. }) if index > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
         Self::from_files(&files, spec)
     }
 

@@ -11,6 +11,9 @@ pub struct DatasetSpec {
     pub hub_id: &'static str,
     /// Configuration within the repository, if it has several.
     pub configuration: Option<&'static str>,
+    /// Splits with labels. All of them together are dealt to clients, each of which keeps a part
+    /// of its share for testing.
+    pub splits: &'static [&'static str],
     /// Column of the text.
     pub text_column: &'static str,
     /// Column of the class number, from 0 on.
@@ -28,6 +31,7 @@ pub const AG_NEWS: DatasetSpec = DatasetSpec {
     name: "ag_news",
     hub_id: "fancyzhx/ag_news",
     configuration: None,
+    splits: &["train", "test"],
     text_column: "text",
     label_column: "label",
     classes: &["World", "Sports", "Business", "Sci/Tech"],
@@ -40,6 +44,8 @@ pub const SST2: DatasetSpec = DatasetSpec {
     name: "sst2",
     hub_id: "nyu-mll/glue",
     configuration: Some("sst2"),
+    // The labels of GLUE's test splits are hidden.
+    splits: &["train", "validation"],
     text_column: "sentence",
     label_column: "label",
     classes: &["negative", "positive"],
