@@ -1,10 +1,9 @@
 //! What the user sees while the run goes on, and what is left of it afterwards.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -137,7 +136,8 @@ impl Summary {
 
     /// Prints a table.
     pub fn print(&self) {
-        let percent = |value: Option<f64>| value.map_or("-".into(), |v| format!("{:.1} %", 100.0 * v));
+        let percent =
+            |value: Option<f64>| value.map_or("-".into(), |v| format!("{:.1} %", 100.0 * v));
         let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
@@ -147,14 +147,20 @@ impl Summary {
             ("model", self.model.clone()),
             ("dataset", self.dataset.clone()),
             ("rounds", self.rounds.to_string()),
-            ("test accuracy at the start", percent(self.curve.first().map(|p| p.generalized_accuracy))),
+            (
+                "test accuracy at the start",
+                percent(self.curve.first().map(|p| p.generalized_accuracy)),
+            ),
             ("test accuracy (generalised)", percent(self.generalized_accuracy)),
             ("test loss (generalised)", loss),
             ("accuracy after local training (personalised)", percent(self.personalized_accuracy)),
             ("sent by clients", mebibytes(self.bytes_up)),
             ("sent by the server", mebibytes(self.bytes_down)),
             ("weights of the model", mebibytes(self.weight_bytes)),
-            ("peak of a client, above the weights", self.peak_client_bytes.map_or("-".into(), mebibytes)),
+            (
+                "peak of a client, above the weights",
+                self.peak_client_bytes.map_or("-".into(), mebibytes),
+            ),
             ("time", format!("{:.1} s", self.wall_secs)),
         ] {
             table.add_row([name.to_string(), value]);
@@ -165,16 +171,8 @@ impl Summary {
     /// Writes `summary.json` into a folder; the file appears whole or not at all.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join("summary.json");
-        let written = || -> Result<()> {
-            std::fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            writeln!(file)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        written().with_context(|| format!("cannot write {}", path.display()))?;
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        spry_data::files::write_atomically(&path, json.as_bytes())?;
         Ok(path)
     }
 }

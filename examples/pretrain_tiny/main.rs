@@ -12,11 +12,10 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use spry_core::optim::{AdamWConfig, LocalOptimizerConfig};
-use spry_core::{
-    DualParams, Evaluation, GroupId, Objective, Param, ParamRole, ParamSet, Seed,
-};
 use spry_core::spry_dual::Dual;
 use spry_core::spry_dual::ops::{cross_entropy, linear};
+use spry_core::{DualParams, Evaluation, GroupId, Objective, Param, ParamRole, ParamSet, Seed};
+use spry_data::files::write_atomically;
 use spry_data::{TextTokenizer, TokenBatch, synthetic, tokenize};
 use spry_examples::PRETRAINING_SEED;
 use spry_models::{ForwardContext, LoadOptions, Model, Peft, TokenInput, checkpoint};
@@ -146,7 +145,7 @@ fn save(folder: &Path, config: &str, params: &ParamSet, trains: &[String]) -> Re
     let body = trains.iter().filter(|path| !path.starts_with("pretraining"));
     checkpoint::write(&folder.join("model.safetensors"), &params.subset(body)?)?;
     let path = folder.join("config.json");
-    std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
+    write_atomically(&path, config.as_bytes())?;
     println!("written to {}", folder.display());
     Ok(())
 }
@@ -168,9 +167,8 @@ struct Targets {
 
 impl Targets {
     fn new(pairs: &[(usize, i64)], device: &Device) -> Self {
-        let ints = |values: Vec<i64>| {
-            Tensor::from_data(TensorData::new(values, [pairs.len()]), device)
-        };
+        let ints =
+            |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [pairs.len()]), device);
         Self {
             states: ints(pairs.iter().map(|(state, _)| *state as i64).collect()),
             ids: ints(pairs.iter().map(|(_, id)| *id).collect()),

@@ -1,11 +1,11 @@
 //! Partitions kept on disk, keyed by everything that shaped them.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use spry_core::Seed;
 
+use crate::files::write_atomically;
 use crate::{Error, Partition, Partitioner, Result};
 
 /// Raised whenever the way partitions are made changes, so that old entries are not found.
@@ -68,16 +68,20 @@ impl PartitionCache {
 }
 
 fn key_hash(key: &Key) -> Result<String> {
-    let bytes = postcard::to_allocvec(key).map_err(|error| Error::InvalidOption {
-        option: "partition",
-        got: error.to_string(),
-        expected: "options that can be serialised".to_string(),
-    })?;
+    let bytes = postcard::to_allocvec(key).map_err(serialization)?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
+fn serialization(error: postcard::Error) -> Error {
+    Error::InvalidOption {
+        option: "partition",
+        got: error.to_string(),
+        expected: "something that can be serialised".to_string(),
+    }
+}
+
 /// Reads an entry: a checksum of 32 bytes, then the partition.
-fn read(path: &std::path::Path) -> Option<Partition> {
+fn read(path: &Path) -> Option<Partition> {
     let bytes = std::fs::read(path).ok()?;
     let (checksum, body) = bytes.split_at_checked(32)?;
     if blake3::hash(body).as_bytes() != checksum {
@@ -86,17 +90,9 @@ fn read(path: &std::path::Path) -> Option<Partition> {
     postcard::from_bytes(body).ok()
 }
 
-/// Writes an entry to a temporary file and renames it, so that no reader sees half of it.
-fn write(path: &std::path::Path, partition: &Partition) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(std::path::Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let body = postcard::to_allocvec(partition).map_err(std::io::Error::other)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(blake3::hash(&body).as_bytes())?;
-    file.write_all(&body)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+fn write(path: &Path, partition: &Partition) -> Result<()> {
+    let body = postcard::to_allocvec(partition).map_err(serialization)?;
+    write_atomically(path, &[blake3::hash(&body).as_bytes(), body.as_slice()].concat())
 }
 
 #[cfg(test)]

@@ -210,7 +210,7 @@ impl Hub {
             Source::Hub(id) => {
                 let repo = repository(id, RepoKind::Dataset);
                 let mut names = match self.cached_names(&repo) {
-                    names if names.iter().any(|name| matches(name)) => names,
+                    names if has_all_shards(names.iter().filter(|name| matches(name))) => names,
                     _ if self.offline => {
                         return Err(Error::NotCached {
                             repo: id.clone(),
@@ -343,6 +343,18 @@ fn is_parquet_of(name: &str, configuration: Option<&str>, split: &str) -> bool {
     in_folder && is_split
 }
 
+/// Whether a split's files are all there. Shards say how many they are (`-00000-of-00002`), so a
+/// download that broke off between two of them is noticed.
+fn has_all_shards<'a>(names: impl Iterator<Item = &'a String>) -> bool {
+    let (mut found, mut expected) = (0, 1);
+    for name in names {
+        found += 1;
+        let total = name.rsplit_once("-of-").and_then(|(_, end)| end.strip_suffix(".parquet"));
+        expected = total.and_then(|total| total.parse().ok()).unwrap_or(expected);
+    }
+    found >= expected
+}
+
 /// Names of the files below a folder, relative to it, with `/` between folders.
 fn list_files(folder: &Path, prefix: String, depth: usize, names: &mut Vec<String>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -380,6 +392,20 @@ mod tests {
         for (value, offline) in [("1", true), ("TRUE", true), ("on", true), ("0", false)] {
             let hub = Hub::from_variables(|name| (name == "HF_HUB_OFFLINE").then(|| value.into()));
             assert_eq!(hub.offline, offline, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_missing_shard_is_noticed() {
+        for (names, expected) in [
+            (vec!["train.parquet"], true),
+            (vec!["train-00000-of-00001.parquet"], true),
+            (vec!["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"], true),
+            (vec!["train-00001-of-00002.parquet"], false),
+            (vec![], false),
+        ] {
+            let names: Vec<String> = names.into_iter().map(str::to_string).collect();
+            assert_eq!(has_all_shards(names.iter()), expected, "{names:?}");
         }
     }
 

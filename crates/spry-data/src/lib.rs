@@ -9,10 +9,12 @@
 //! 5. [`tokenize`]: texts to token ids, and batches padded to their longest example.
 //! 6. [`partition`]: which client gets which examples: Dirichlet, IID, by a natural key.
 //! 7. [`cache`]: partitions kept on disk, keyed by everything that shaped them.
+//! 8. [`files`]: files that appear whole or not at all.
 
 pub mod cache;
 pub mod dataset;
 pub mod error;
+pub mod files;
 pub mod hub;
 mod parquet;
 pub mod partition;

@@ -10,6 +10,7 @@ use tokenizers::{
     AddedToken, PaddingParams, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
 };
 
+use crate::files::write_atomically;
 use crate::{Error, Result, TextExample};
 
 /// Special tokens that an encoding adds at most (`[CLS] a [SEP] b [SEP]`).
@@ -167,7 +168,7 @@ pub fn write_wordpiece(path: &Path, vocabulary: &[String]) -> Result<()> {
         .and_then(|model| wordpiece_tokenizer(model, true))
         .map_err(failed)?;
     let json = tokenizer.to_string(true).map_err(failed)?;
-    std::fs::write(path, json).map_err(Error::io(path))
+    write_atomically(path, json.as_bytes())
 }
 
 /// An encoded text and its class, unpadded.

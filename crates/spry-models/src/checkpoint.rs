@@ -12,6 +12,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensorError};
 use spry_core::ParamSet;
+use spry_data::files::write_atomically;
 
 use crate::{Error, Result};
 
@@ -146,9 +147,9 @@ impl Checkpoint {
 ///
 /// [`Error::Io`] or [`Error::Checkpoint`] if it cannot be written.
 pub fn write(path: &Path, params: &ParamSet) -> Result<()> {
-    let failed = |error: SafeTensorError| match error {
-        SafeTensorError::IoError(source) => Error::Io { path: path.to_path_buf(), source },
-        other => Error::Checkpoint { path: path.to_path_buf(), reason: other.to_string() },
+    let failed = |error: SafeTensorError| Error::Checkpoint {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
     };
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = params
         .iter()
@@ -164,5 +165,6 @@ pub fn write(path: &Path, params: &ParamSet) -> Result<()> {
         })
         .collect();
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize_to_file(views.map_err(failed)?, Some(format), path).map_err(failed)
+    let bytes = safetensors::serialize(views.map_err(failed)?, Some(format)).map_err(failed)?;
+    Ok(write_atomically(path, &bytes)?)
 }

@@ -113,6 +113,9 @@ pub enum Error {
         /// What is allowed.
         expected: String,
     },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] spry_data::Error),
     /// A batch does not fit the model.
     #[error("the batch does not fit the model: {reason}")]
     Batch {
