@@ -1,6 +1,7 @@
 //! Columns of Parquet files.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use parquet::errors::ParquetError;
@@ -14,6 +15,18 @@ use crate::{Error, Result};
 ///
 /// Reading stops at the first row that `read` rejects.
 pub(crate) fn read_rows(
+    path: &Path,
+    columns: &[&str],
+    read: impl FnMut(usize, Vec<Field>) -> Result<()>,
+) -> Result<()> {
+    // The parquet crate checks headers, but panics on some kinds of damage in the data pages.
+    catch_unwind(AssertUnwindSafe(|| try_read_rows(path, columns, read))).unwrap_or_else(|_| {
+        let reason = "its data is damaged".to_string();
+        Err(Error::Parquet { path: path.to_path_buf(), reason })
+    })
+}
+
+fn try_read_rows(
     path: &Path,
     columns: &[&str],
     mut read: impl FnMut(usize, Vec<Field>) -> Result<()>,

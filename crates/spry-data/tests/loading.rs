@@ -100,6 +100,27 @@ fn bad_data_is_an_error_that_names_file_row_and_column() {
     }
 }
 
+/// Any damage is an error or goes unnoticed, but never a panic.
+#[test]
+fn damaged_bytes_do_not_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data/train-00000-of-00001.parquet");
+    // The parquet crate's own panics are caught; their messages would fill the test's output.
+    std::panic::set_hook(Box::new(|_| {}));
+    let rows: Vec<(&str, i64)> = (0..40).map(|i| ("some text of an article", i % 4)).collect();
+    for compression in [Compression::SNAPPY, Compression::ZSTD(Default::default())] {
+        write(&file, "text", &rows, compression);
+        let whole = std::fs::read(&file).unwrap();
+        for position in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[position] ^= 0xff;
+            std::fs::write(&file, damaged).unwrap();
+            let _ = load(folder.path());
+        }
+    }
+    let _ = std::panic::take_hook();
+}
+
 #[test]
 fn offline_mode_says_what_is_missing_and_what_to_do() {
     let cache = tempfile::tempdir().unwrap();
@@ -127,12 +148,15 @@ fn a_cached_snapshot_is_used_without_network() {
     std::fs::write(repo.join("refs/main"), "abc").unwrap();
     let file = repo.join("snapshots/abc/sst2/train-00000-of-00001.parquet");
     write(&file, "sentence", &[("a fine film", 1)], Compression::SNAPPY);
+    let file = repo.join("snapshots/abc/sst2/validation-00000-of-00001.parquet");
+    write(&file, "sentence", &[("a dull film", 0)], Compression::SNAPPY);
     let path = cache.path().to_str().unwrap().to_string();
     let hub = Hub::from_variables(|name| (name == "HF_HUB_CACHE").then(|| path.clone()))
         .with_offline(true);
     let source = Source::Hub(SST2.hub_id.to_string());
     let dataset = TextDataset::load(&hub, &source, &SST2).unwrap();
-    assert_eq!(dataset.examples[0].text, "a fine film");
+    let texts: Vec<&str> = dataset.examples.iter().map(|e| e.text.as_str()).collect();
+    assert_eq!(texts, ["a fine film", "a dull film"]);
 }
 
 #[test]
