@@ -52,7 +52,7 @@ impl<const D: usize> Tangents<D> {
     /// # Panics
     ///
     /// If both are dense with different numbers of directions.
-    pub fn add(self, other: Self) -> Self {
+    pub fn accumulate(self, other: Self) -> Self {
         match (self, other) {
             (Self::Zero, tangents) | (tangents, Self::Zero) => tangents,
             (Self::Dense(left), Self::Dense(right)) => {

@@ -17,8 +17,11 @@ pub struct ModelSpec {
     /// Whether a checkpoint's tensor is known to be of no use here, such as a pretraining head.
     pub is_ignorable: fn(&str) -> bool,
     /// Reads `config.json`; the number of labels, if given, replaces the configuration's.
-    pub parse: fn(&str, Option<usize>) -> Result<Box<dyn Architecture>, String>,
+    pub parse: ParseConfig,
 }
+
+/// Reads the text of a `config.json`; the error says what is wrong with it.
+pub type ParseConfig = fn(&str, Option<usize>) -> Result<Box<dyn Architecture>, String>;
 
 /// All supported families.
 pub const SPECS: &[ModelSpec] = &[bert::SPEC];

@@ -10,7 +10,7 @@
 //! 2. [`checkpoint`]: safetensors files in and out.
 //! 3. [`model`]: a [`Model`]: an architecture with its weights, from a Hugging Face directory.
 //! 4. [`forward`]: [`ForwardContext`]: weights, adapters and dropout during one pass.
-//! 5. [`bert`]: BERT.
+//! 5. [`bert`]: the BERT family.
 //! 6. [`peft`]: LoRA, IA3, BitFit, head only, full finetuning.
 //! 7. [`classification`]: sequence classification as an [`Objective`](spry_core::Objective), and
 //!    clients that hold a share of a dataset.

@@ -57,7 +57,8 @@ fn load_error(folder: &Path) -> String {
 #[test]
 fn half_precision_checkpoints_load() {
     let expected = Model::load(&fixture(), &LoadOptions::default()).unwrap();
-    let cases: [(Dtype, fn(f32) -> Vec<u8>, f64); 3] = [
+    type Case = (Dtype, fn(f32) -> Vec<u8>, f64);
+    let cases: [Case; 3] = [
         (Dtype::F16, |v| f16::from_f32(v).to_le_bytes().to_vec(), 1e-3),
         (Dtype::BF16, |v| bf16::from_f32(v).to_le_bytes().to_vec(), 1e-2),
         (Dtype::F64, |v| f64::from(v).to_le_bytes().to_vec(), 0.0),

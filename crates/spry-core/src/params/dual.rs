@@ -50,12 +50,9 @@ impl DualParams {
                     });
                 }
             }
-            if direction.len() != first.len() {
-                let differing = direction.paths().chain(first.paths());
-                let path = differing
-                    .filter(|path| !(direction.contains(path) && first.contains(path)))
-                    .next()
-                    .unwrap_or_default();
+            let mut paths = direction.paths().chain(first.paths());
+            let is_shared = |path: &&str| direction.contains(path) && first.contains(path);
+            if let Some(path) = paths.find(|path| !is_shared(path)) {
                 return Err(Error::PathMismatch { path: path.to_string() });
             }
         }
@@ -72,8 +69,11 @@ impl DualParams {
         })
     }
 
-    /// All parameters tracked by Burn's reverse mode; read the result with
-    /// [`gradient`](Self::gradient).
+    /// The parameters at the paths in `trains` tracked by Burn's reverse mode, the others constant.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownParameter`] if a path is not in the set.
     pub fn tracked(params: &ParamSet, trains: &[String]) -> Result<Self> {
         for path in trains {
             params.get(path)?;

@@ -72,5 +72,5 @@ fn draw(log_weights: &[f64], pools: &[Vec<usize>], u: f64) -> Option<usize> {
         }
     }
     // Rounding can leave a tiny rest: it belongs to the last class that has any weight.
-    open().filter(|&class| weight(class) > 0.0).last()
+    open().rfind(|&class| weight(class) > 0.0)
 }

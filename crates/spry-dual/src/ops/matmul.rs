@@ -16,7 +16,7 @@ fn product_tangents<const D: usize>(
     }
     let left = dx.map(|t| t.matmul(y.clone()));
     let right = dy.map(|t| x.clone().matmul(t));
-    left.add(right)
+    left.accumulate(right)
 }
 
 impl<const D: usize> Dual<D> {

@@ -12,9 +12,9 @@
 //! - [`reduction`]: sums and means.
 //! - [`matmul`]: matrix products, the linear layer, the LoRA branch.
 //! - [`normalization`]: softmax, log-softmax, layer norm.
-//! - [`attention`]: scaled-dot-product attention with a mask and dropout.
+//! - [`mod@attention`]: scaled-dot-product attention with a mask and dropout.
 //! - [`loss`]: cross entropy.
-//! - [`dropout`]: masks from a seed.
+//! - [`mod@dropout`]: masks from a seed.
 //!
 //! Misuse (different numbers of directions, shapes that do not fit) panics like Burn's own
 //! operations do, with a message that says what to change.

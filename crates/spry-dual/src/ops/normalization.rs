@@ -106,5 +106,5 @@ pub fn layer_norm<const D: usize>(
     });
     let from_weight = dgamma.map(|t| normalized.clone().mul(t.reshape(row)));
     let from_bias = dbeta.map(|t| t.reshape(row).expand(shape));
-    Dual::from_parts(value, from_input.add(from_weight).add(from_bias))
+    Dual::from_parts(value, from_input.accumulate(from_weight).accumulate(from_bias))
 }

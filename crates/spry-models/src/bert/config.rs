@@ -121,7 +121,7 @@ impl BertConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(format!("`{name}` is 0, but must be at least 1"));
         }
-        if config.hidden_size % config.num_attention_heads != 0 {
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(format!(
                 "`hidden_size` = {} is not a multiple of `num_attention_heads` = {}",
                 config.hidden_size, config.num_attention_heads
