@@ -1,6 +1,7 @@
 //! Conventions that no compiler checks, each with its reason.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -26,6 +27,7 @@ pub fn check(root: &Path) -> Result<()> {
         check_dependencies(root, name, allowed, &mut violations)?;
     }
     check_links(root, &mut violations)?;
+    check_no_gpu_stack(root, &mut violations)?;
     if violations.is_empty() {
         println!("tidy: all conventions hold");
         return Ok(());
@@ -82,6 +84,25 @@ fn check_dependencies(
         let is_foreign = name == "spry-dual" && dependency != "burn";
         if is_dependencies && (is_foreign || (is_ours && !allowed.contains(&dependency))) {
             violations.push(format!("crates/{name}/Cargo.toml: must not depend on {dependency}"));
+        }
+    }
+    Ok(())
+}
+
+/// A build without options pulls in no GPU stack.
+fn check_no_gpu_stack(root: &Path, violations: &mut Vec<String>) -> Result<()> {
+    const GPU: &[&str] =
+        &["cubecl-cuda", "cubecl-wgpu", "cubecl-runtime", "cudarc", "wgpu", "naga"];
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string());
+    let arguments = ["tree", "--workspace", "--edges", "normal", "--prefix", "none"];
+    let output = Command::new(cargo).current_dir(root).args(arguments).output();
+    let output = output.context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("`cargo tree` failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        if line.split(' ').next().is_some_and(|name| GPU.contains(&name)) {
+            violations.push(format!("the default features pull in {line}"));
         }
     }
     Ok(())

@@ -32,13 +32,7 @@ pub fn weighted_mean<'a>(
                 total: vec![0.0; param.num_elements()],
                 weight: 0.0,
             });
-            if sum.like.shape() != param.shape() {
-                return Err(crate::Error::ShapeMismatch {
-                    path: path.to_string(),
-                    expected: sum.like.shape().to_vec(),
-                    got: param.shape().to_vec(),
-                });
-            }
+            sum.like.check_same_shape(path, param)?;
             for (total, value) in sum.total.iter_mut().zip(param.to_vec()) {
                 *total += weight * value;
             }

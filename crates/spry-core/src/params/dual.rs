@@ -42,13 +42,7 @@ impl DualParams {
         for direction in directions {
             for (path, tangent) in direction.iter() {
                 let param = params.get(path)?;
-                if param.shape() != tangent.shape() {
-                    return Err(Error::ShapeMismatch {
-                        path: path.to_string(),
-                        expected: param.shape().to_vec(),
-                        got: tangent.shape().to_vec(),
-                    });
-                }
+                param.check_same_shape(path, tangent)?;
             }
             let mut paths = direction.paths().chain(first.paths());
             let is_shared = |path: &&str| direction.contains(path) && first.contains(path);

@@ -79,6 +79,18 @@ impl Param {
         Self { values, ..self.clone() }
     }
 
+    /// Fails, naming the path, if `other` has another shape.
+    pub(crate) fn check_same_shape(&self, path: &str, other: &Self) -> crate::Result<()> {
+        if self.shape == other.shape {
+            return Ok(());
+        }
+        Err(crate::Error::ShapeMismatch {
+            path: path.to_string(),
+            expected: self.shape.clone(),
+            got: other.shape.clone(),
+        })
+    }
+
     /// The same parameter on another device.
     pub fn to_device(&self, device: &Device) -> Self {
         Self { values: self.values.clone().to_device(device), ..self.clone() }

@@ -112,13 +112,7 @@ impl ParamSet {
     pub fn assign(&mut self, other: &Self) -> Result<()> {
         for (path, param) in other.iter() {
             let own = self.get(path)?;
-            if own.shape() != param.shape() {
-                return Err(Error::ShapeMismatch {
-                    path: path.to_string(),
-                    expected: own.shape().to_vec(),
-                    got: param.shape().to_vec(),
-                });
-            }
+            own.check_same_shape(path, param)?;
         }
         for (path, param) in other.iter() {
             self.entries.insert(path.to_string(), param.clone());
@@ -211,13 +205,7 @@ impl ParamSet {
             return Err(Error::PathMismatch { path });
         }
         for ((path, a), b) in self.iter().zip(other.entries.values()) {
-            if a.shape() != b.shape() {
-                return Err(Error::ShapeMismatch {
-                    path: path.to_string(),
-                    expected: a.shape().to_vec(),
-                    got: b.shape().to_vec(),
-                });
-            }
+            a.check_same_shape(path, b)?;
         }
         Ok(())
     }
