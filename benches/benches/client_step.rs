@@ -21,10 +21,7 @@ fn client_step(criterion: &mut Criterion) {
 
     let mebibytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     println!("weights {:.1} MiB; peak above them:", mebibytes(bench.weight_bytes));
-    let inference = allocation_counter::measure(|| {
-        bench.objective.loss(&bench.params).expect("the loss can be computed");
-    });
-    println!("  inference                  {:8.1} MiB", mebibytes(inference.bytes_max));
+    println!("  inference                  {:8.1} MiB", mebibytes(bench.inference_peak_bytes()));
     for (name, part) in [("first", &parts[0]), ("last ", &parts[parts.len() - 1])] {
         let peak = mebibytes(bench.peak_bytes(&ForwardGradient { k: 1 }, part));
         println!("  spry, {name} group, K = 1    {peak:8.1} MiB");

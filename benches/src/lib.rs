@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use spry_core::{GradientEstimator, ParamRole, ParamSet, Seed};
+use spry_core::{GradientEstimator, Objective, ParamRole, ParamSet, Seed};
 use spry_data::TokenBatch;
 use spry_models::classification::ClassificationObjective;
 use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft};
@@ -85,6 +85,18 @@ impl Workbench {
     /// Peak of the bytes allocated during a step and not yet freed, above what was there before:
     /// the model's weights, the adapter and the batch.
     pub fn peak_bytes(&self, estimator: &dyn GradientEstimator, trains: &[String]) -> u64 {
-        allocation_counter::measure(|| drop(self.step(estimator, trains))).bytes_max
+        peak_bytes(|| drop(self.step(estimator, trains)))
     }
+
+    /// The same for computing the loss alone.
+    pub fn inference_peak_bytes(&self) -> u64 {
+        peak_bytes(|| drop(self.objective.loss(&self.params)))
+    }
+}
+
+/// Counts on a pool of one thread, so that every allocation is made by the thread that counts.
+fn peak_bytes(work: impl FnOnce() + Send) -> u64 {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = pool.unwrap_or_else(|error| panic!("cannot start a thread: {error}"));
+    pool.install(|| allocation_counter::measure(work).bytes_max)
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use spry_core::ClientData;
+use anyhow::{Context, Result, bail};
+use spry_core::{ClientData, Seed};
 use spry_data::hub::RepoKind;
-use spry_data::spec::{AG_NEWS, ALL};
+use spry_data::spec::{AG_NEWS, TEXT_AND_LABEL};
 use spry_data::{
     DatasetSpec, Hub, Partition, PartitionCache, Partitioner, Source, TextDataset, TextTokenizer,
     synthetic,
@@ -18,6 +18,9 @@ use crate::args::Args;
 /// The real model that the example takes if it can: 22 million weights, Apache-2.0.
 const DEFAULT_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
 
+/// What is needed of a model on the hub.
+const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+
 /// Size of the synthetic corpus, and its seed: not the one of pretraining.
 const SYNTHETIC_EXAMPLES: usize = 4000;
 const SYNTHETIC_SEED: u64 = 2;
@@ -25,7 +28,6 @@ const SYNTHETIC_SEED: u64 = 2;
 /// What the run works with.
 pub struct Inputs {
     pub model_name: String,
-    pub dataset: TextDataset,
     pub dataset_name: String,
     pub is_tiny_model: bool,
     pub classifier: Classifier,
@@ -41,9 +43,26 @@ enum Found<T> {
 impl Inputs {
     /// Loads everything, and says so; loudly, if stand-ins are used.
     pub fn load(args: &Args) -> Result<Self> {
+        let device = spry_core::device::parse(&args.device)?;
         let hub = Hub::from_env().with_offline(args.offline);
-        let model = model_folder(args, &hub)?;
-        let dataset = dataset(args, &hub)?;
+        let (mut model, mut dataset) = (model_folder(args, &hub)?, dataset(args, &hub)?);
+        // Defaults come as a pair: real text means nothing to the tiny model, and the other way
+        // round.
+        if args.model.is_none() && args.dataset.is_none() {
+            match (&model, &dataset) {
+                (Found::StandIn(reason), Found::Real(_)) => {
+                    dataset = Found::StandIn(reason.clone())
+                }
+                (Found::Real(_), Found::StandIn(reason)) => model = Found::StandIn(reason.clone()),
+                _ => {}
+            }
+        }
+        if let (Found::StandIn(reason), Found::Real(_)) = (&model, &dataset) {
+            bail!(
+                "the bundled tiny model only knows the words of generated news; give a model for \
+                 the dataset with --model ({reason})"
+            );
+        }
         let mut stand_ins = Vec::new();
         let (folder, model_name, is_tiny_model) = match model {
             Found::Real((folder, name)) => (folder, name, false),
@@ -52,28 +71,38 @@ impl Inputs {
                 (spry_examples::tiny_bert(), "tiny-bert (bundled stand-in)".to_string(), true)
             }
         };
-        let (mut dataset, dataset_name) = match dataset {
+        let mut dataset = match dataset {
             Found::Real(real) => real,
             Found::StandIn(reason) => {
                 stand_ins.push(("data", reason));
-                let news = synthetic::news(SYNTHETIC_EXAMPLES, SYNTHETIC_SEED);
-                (news, "synthetic news (stand-in)".to_string())
+                synthetic::news(SYNTHETIC_EXAMPLES, SYNTHETIC_SEED)
             }
         };
         if !stand_ins.is_empty() {
             announce_stand_ins(&stand_ins);
         }
+        let available = dataset.examples.len();
         if args.max_examples > 0 {
-            dataset.examples.truncate(args.max_examples);
+            dataset.sample(args.max_examples, &Seed::new(args.seed));
         }
+        eprintln!(
+            "data: {}, {} of {available} examples in {} classes",
+            dataset.name,
+            dataset.examples.len(),
+            dataset.classes.len()
+        );
 
         let options = LoadOptions {
-            device: spry_core::device::parse(&args.device)?,
+            device,
             num_labels: Some(dataset.classes.len()),
+            fresh_head: args.fresh_head,
             seed: args.seed,
             ..Default::default()
         };
         let model = Arc::new(Model::load(&folder, &options)?);
+        if !model.fresh().is_empty() {
+            eprintln!("made afresh, as the checkpoint has none: {}", model.fresh().join(", "));
+        }
         let max_length = args.max_length.min(model.architecture().max_length());
         let classifier = Classifier::new(model, Peft::Lora(LoraConfig::default()))?;
         let tokenizer = TextTokenizer::load(&folder, max_length)?;
@@ -94,7 +123,8 @@ impl Inputs {
             Box::new(client) as Box<dyn ClientData>
         };
         let clients = partition.clients.into_iter().map(client).collect();
-        Ok(Self { model_name, dataset, dataset_name, is_tiny_model, classifier, clients })
+        let dataset_name = dataset.name;
+        Ok(Self { model_name, dataset_name, is_tiny_model, classifier, clients })
     }
 }
 
@@ -102,46 +132,46 @@ impl Inputs {
 fn model_folder(args: &Args, hub: &Hub) -> Result<Found<(PathBuf, String)>> {
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
     let source = Source::parse(name)?;
-    let files = || -> Result<PathBuf, spry_data::Error> {
-        if let Source::Directory(folder) = &source {
-            return Ok(folder.clone());
-        }
-        let needed = ["config.json", "model.safetensors", "tokenizer.json"];
-        let paths = hub.files(&source, RepoKind::Model, &needed)?;
-        Ok(paths[0].parent().unwrap_or(Path::new(".")).to_path_buf())
+    let found = match &source {
+        Source::Directory(folder) => Ok(folder.clone()),
+        Source::Hub(_) => hub.files(&source, RepoKind::Model, &MODEL_FILES).map(|paths| {
+            // All files of a snapshot are in one folder.
+            paths[0].parent().unwrap_or(Path::new(".")).to_path_buf()
+        }),
     };
-    match files() {
-        Ok(folder) => Ok(Found::Real((folder, name.to_string()))),
-        Err(error) if args.model.is_none() && error.is_offline() => {
-            Ok(Found::StandIn(error.to_string()))
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot load the model {name}")),
-    }
+    let found = found.map(|folder| (folder, name.to_string()));
+    or_stand_in(found, args.model.is_none(), || format!("cannot load the model {name}"))
 }
 
-/// The dataset and its name.
-fn dataset(args: &Args, hub: &Hub) -> Result<Found<(TextDataset, String)>> {
+/// The dataset, under its own name or the one that the user gave.
+fn dataset(args: &Args, hub: &Hub) -> Result<Found<TextDataset>> {
     let name = args.dataset.as_deref().unwrap_or(AG_NEWS.hub_id);
     let source = Source::parse(name)?;
-    match TextDataset::load(hub, &source, spec_of(&source)) {
-        Ok(dataset) => Ok(Found::Real((dataset, name.to_string()))),
-        Err(error) if args.dataset.is_none() && error.is_offline() => {
-            Ok(Found::StandIn(error.to_string()))
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot load the dataset {name}")),
-    }
-}
-
-/// What is known of a dataset: by its hub id, or by the name of its folder; else AG News's layout.
-fn spec_of(source: &Source) -> &'static DatasetSpec {
-    let name = match source {
+    let last = match &source {
         Source::Hub(id) => id.as_str(),
         Source::Directory(folder) => {
             folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
         }
     };
-    let is_it = |spec: &&&DatasetSpec| spec.hub_id == name || spec.name == name;
-    ALL.iter().find(is_it).copied().unwrap_or(&AG_NEWS)
+    let found = match DatasetSpec::find(last) {
+        Ok(spec) => TextDataset::load(hub, &source, spec),
+        Err(_) => TextDataset::load(hub, &source, &TEXT_AND_LABEL)
+            .map(|dataset| TextDataset { name: name.to_string(), ..dataset }),
+    };
+    or_stand_in(found, args.dataset.is_none(), || format!("cannot load the dataset {name}"))
+}
+
+/// A default that cannot be reached is replaced by its stand-in; anything else is an error.
+fn or_stand_in<T>(
+    found: Result<T, spry_data::Error>,
+    is_default: bool,
+    context: impl FnOnce() -> String,
+) -> Result<Found<T>> {
+    match found {
+        Ok(found) => Ok(Found::Real(found)),
+        Err(error) if is_default && error.is_offline() => Ok(Found::StandIn(error.to_string())),
+        Err(error) => Err(error).with_context(context),
+    }
 }
 
 fn announce_stand_ins(stand_ins: &[(&str, String)]) {

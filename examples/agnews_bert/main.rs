@@ -14,7 +14,7 @@ use clap::Parser;
 use spry_core::optim::ServerOptimizer;
 use spry_core::{ForwardGradient, Seed, Simulation, SimulationConfig};
 use spry_examples::AllocationMeter;
-use spry_strategies::{Assignment, Method};
+use spry_strategies::Method;
 
 use args::Args;
 use inputs::Inputs;
@@ -24,16 +24,17 @@ fn main() -> Result<()> {
     let args = Args::parse();
     // Mistakes in the options should show before anything is downloaded.
     let mut method = spry_strategies::find(&args.strategy)?;
+    check_options(&method, &args)?;
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot create {}", args.out.display()))?;
     let inputs = Inputs::load(&args)?;
-    set_options(&mut method, &args, inputs.is_tiny_model)?;
+    set_options(&mut method, &args, inputs.is_tiny_model);
     method.validate()?;
 
     let rounds = args.rounds.unwrap_or(if inputs.is_tiny_model { 30 } else { 20 });
     let config = SimulationConfig {
         num_server_rounds: rounds,
-        cohort_size: args.cohort,
+        cohort_size: args.cohort.unwrap_or(inputs.clients.len().min(10)),
         seed: args.seed,
         jobs: args.jobs,
         evaluate_every: args.evaluate_every.unwrap_or(rounds.div_ceil(20).max(1)),
@@ -52,11 +53,12 @@ fn main() -> Result<()> {
     );
     let summary = Summary {
         method: method.name.clone(),
-        dataset: inputs.dataset.name.clone(),
+        dataset: inputs.dataset_name.clone(),
         model: inputs.model_name.clone(),
         seed: args.seed,
         weight_bytes: model.weight_bytes(),
         rounds: 0,
+        evaluated_after_rounds: 0,
         stopped: false,
         generalized_accuracy: None,
         generalized_loss: None,
@@ -81,36 +83,44 @@ fn main() -> Result<()> {
     })?;
 
     let mut progress = Progress::new(rounds)?;
-    let outcome = simulation.run(|event| progress.on_event(event))?;
+    let result = simulation.run(|event| progress.on_event(event));
     let (curve, personalized) = progress.finish();
-    let summary = Summary { curve, ..summary }.measured(&outcome, personalized);
+    // Also a run that broke off leaves the numbers so far.
+    let summary = Summary { curve, ..summary }.measured(simulation.outcome(), personalized);
     summary.print();
     println!("written to {}", summary.write(&args.out)?.display());
+    result?;
+    Ok(())
+}
+
+/// Fails for options that the method does not have.
+fn check_options(method: &Method, args: &Args) -> Result<()> {
+    if args.k.is_some() && method.training.estimator.directions().is_none() {
+        bail!("--k has no effect: {} uses no random directions", method.name);
+    }
+    if args.server_learning_rate.is_some() && method.server == ServerOptimizer::Plain {
+        bail!("--server-learning-rate has no effect: {} has no server optimizer", method.name);
+    }
     Ok(())
 }
 
 /// Applies the command line's options to a method.
-fn set_options(method: &mut Method, args: &Args, is_tiny_model: bool) -> Result<()> {
-    let is_forward = method.assignment != Assignment::All;
-    let learning_rate = args.learning_rate.unwrap_or(match (is_forward, is_tiny_model) {
+fn set_options(method: &mut Method, args: &Args, is_tiny_model: bool) {
+    let has_directions = method.training.estimator.directions().is_some();
+    let learning_rate = args.learning_rate.unwrap_or(match (has_directions, is_tiny_model) {
         (true, true) => 1e-2,
         _ => 1e-3,
     });
     method.training.optimizer = method.training.optimizer.with_learning_rate(learning_rate);
     method.training.epochs = args.local_epochs;
     method.training.batch_size = args.batch_size;
-    if is_forward {
+    if has_directions {
         let k = args.k.unwrap_or(if is_tiny_model { 8 } else { 1 });
         method.training.estimator = Arc::new(ForwardGradient { k });
-    } else if args.k.is_some() {
-        bail!("--k is an option of spry; {} uses no random directions", method.name);
     }
-    match (&mut method.server, args.server_learning_rate) {
-        (ServerOptimizer::Adaptive(adaptive), Some(rate)) => adaptive.learning_rate = rate,
-        (ServerOptimizer::Plain, Some(_)) => {
-            bail!("--server-learning-rate has no effect: {} has no server optimizer", method.name)
-        }
-        (_, None) => {}
+    if let (ServerOptimizer::Adaptive(adaptive), Some(rate)) =
+        (&mut method.server, args.server_learning_rate)
+    {
+        adaptive.learning_rate = rate;
     }
-    Ok(())
 }

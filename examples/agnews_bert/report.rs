@@ -14,6 +14,7 @@ use spry_core::{Evaluation, Event, Outcome};
 pub struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
+    is_stopped: bool,
     started: Instant,
     curve: Vec<CurvePoint>,
     train_loss: Option<f64>,
@@ -37,6 +38,7 @@ impl Progress {
         bar.set_style(ProgressStyle::with_template(template)?);
         Ok(Self {
             is_terminal: !bar.is_hidden(),
+            is_stopped: false,
             bar,
             started: Instant::now(),
             curve: Vec::new(),
@@ -73,6 +75,7 @@ impl Progress {
                 self.say(&format!("round {server_round} changed nothing: {error}"));
             }
             Event::Stopped { rounds } => {
+                self.is_stopped = true;
                 self.say(&format!("stopped on request after {rounds} rounds"));
             }
             _ => {}
@@ -81,7 +84,12 @@ impl Progress {
 
     /// The learning curve so far, and the newest round's personalised evaluation.
     pub fn finish(self) -> (Vec<CurvePoint>, Evaluation) {
-        self.bar.finish();
+        // Not `finish`, which would fill the bar of a run that stopped early.
+        if self.is_stopped {
+            self.bar.abandon()
+        } else {
+            self.bar.finish()
+        }
         (self.curve, self.personalized)
     }
 
@@ -107,6 +115,7 @@ pub struct Summary {
     pub model: String,
     pub seed: u64,
     pub rounds: u64,
+    pub evaluated_after_rounds: u64,
     pub stopped: bool,
     pub generalized_accuracy: Option<f64>,
     pub generalized_loss: Option<f64>,
@@ -123,6 +132,7 @@ impl Summary {
     /// Fills in what the run measured.
     pub fn measured(mut self, outcome: &Outcome, personalized: Evaluation) -> Self {
         self.rounds = outcome.rounds;
+        self.evaluated_after_rounds = outcome.evaluated_after_rounds;
         self.stopped = outcome.stopped;
         self.generalized_accuracy = outcome.generalized.map(|e| e.accuracy());
         self.generalized_loss = outcome.generalized.map(|e| e.loss());
@@ -147,6 +157,7 @@ impl Summary {
             ("model", self.model.clone()),
             ("dataset", self.dataset.clone()),
             ("rounds", self.rounds.to_string()),
+            ("evaluated after round", self.evaluated_after_rounds.to_string()),
             (
                 "test accuracy at the start",
                 percent(self.curve.first().map(|p| p.generalized_accuracy)),

@@ -95,6 +95,7 @@ impl LocalTraining {
                 });
             }
         }
+        self.estimator.validate()?;
         self.optimizer.init().map(drop)
     }
 }

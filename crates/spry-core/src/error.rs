@@ -70,13 +70,13 @@ pub enum Error {
         message: String,
     },
     /// The model or the data failed; the source says how.
-    #[error("{0}")]
-    Objective(#[source] Box<dyn StdError + Send + Sync>),
+    #[error(transparent)]
+    Objective(Box<dyn StdError + Send + Sync>),
     /// A message could not be written or read.
-    #[error("a message could not be serialised: {0}")]
+    #[error("a message could not be serialised")]
     Serialization(#[from] postcard::Error),
     /// The operating system refused something.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     System {
         /// What was attempted.
         what: &'static str,

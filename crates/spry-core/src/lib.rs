@@ -19,9 +19,10 @@
 //! 8. [`simulation`]: many clients on one machine.
 //! 9. [`testing`]: closed-form problems (quadratic, logistic regression) to try a method on.
 //!
-//! **Determinism.** The result of a run is a pure function of its configuration and seed. It does
-//! not depend on how many clients run in parallel: each client computes on one thread of its own,
-//! and the server combines updates in client order.
+//! **Determinism.** On one kind of machine and device, the result of a run is a pure function of its
+//! configuration and seed. It does not depend on how many clients run in parallel: each client
+//! computes on one thread of its own, and the server combines updates in client order. (Random
+//! numbers are the same everywhere; the rounding of matrix products depends on the processor.)
 
 pub mod aggregate;
 pub mod client;

@@ -256,15 +256,11 @@ impl ClientUpdate {
             return Err(unusable("it was trained on 0 examples".to_string()));
         }
         let params = self.params();
-        if !params.paths().eq(task.trains.iter().map(String::as_str)) {
-            let missing = task.trains.iter().find(|path| !params.contains(path));
-            let extra = params.paths().find(|path| !task.trains.iter().any(|t| t == path));
-            let reason = match (missing, extra) {
-                (Some(path), _) => format!("`{path}` is missing"),
-                (None, Some(path)) => format!("`{path}` was not to be trained"),
-                (None, None) => "its paths are not those of the task".to_string(),
-            };
-            return Err(unusable(reason));
+        if let Some(path) = task.trains.iter().find(|path| !params.contains(path)) {
+            return Err(unusable(format!("`{path}` is missing")));
+        }
+        if let Some(path) = params.paths().find(|path| !task.trains.iter().any(|t| t == path)) {
+            return Err(unusable(format!("`{path}` was not to be trained")));
         }
         task.params
             .clone()

@@ -2,9 +2,15 @@
 
 use std::path::PathBuf;
 
+use spry_core::Seed;
+
 use crate::hub::{Hub, Source};
 use crate::parquet::{integer, read_rows, text};
 use crate::{DatasetSpec, Error, Result};
+
+/// Labels of a dataset whose classes are not known must be below this: a larger one is more likely
+/// another column than a class.
+const MAX_UNKNOWN_CLASSES: usize = 1000;
 
 /// A text and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +76,10 @@ impl TextDataset {
                 };
                 let text = text(first).map_err(|reason| bad(spec.text_column, reason))?;
                 let label = integer(&second).map_err(|reason| bad(spec.label_column, reason))?;
-                let classes = spec.classes.len();
+                let classes = match spec.classes.len() {
+                    0 => MAX_UNKNOWN_CLASSES,
+                    known => known,
+                };
                 let label = usize::try_from(label).ok().filter(|&label| label < classes);
                 let label = label.ok_or_else(|| {
                     let reason = format!("the label is {second}, but must be below {classes}");
@@ -83,11 +92,22 @@ impl TextDataset {
         if examples.is_empty() {
             return Err(Error::Empty { name: spec.name.to_string() });
         }
-        Ok(Self {
-            name: spec.name.to_string(),
-            classes: spec.classes.iter().map(|class| class.to_string()).collect(),
-            examples,
-        })
+        let classes = match spec.classes {
+            [] => {
+                let largest = examples.iter().map(|example| example.label).max().unwrap_or(0);
+                (0..=largest).map(|class| class.to_string()).collect()
+            }
+            known => known.iter().map(|class| class.to_string()).collect(),
+        };
+        Ok(Self { name: spec.name.to_string(), classes, examples })
+    }
+
+    /// Keeps a random sample of at most `count` examples, in file order.
+    pub fn sample(&mut self, count: usize, seed: &Seed) {
+        if count < self.examples.len() {
+            let kept = seed.child("examples", 0).sample(self.examples.len(), count);
+            self.examples = kept.into_iter().map(|index| self.examples[index].clone()).collect();
+        }
     }
 
     /// Class numbers of all examples.

@@ -105,10 +105,10 @@ impl Hub {
             cache.unwrap_or_else(std::env::temp_dir).join("huggingface")
         });
         let cache = variable("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from);
-        let token = variable("HF_TOKEN").or_else(|| {
-            let text = std::fs::read_to_string(home.join("token")).ok()?;
-            Some(text.trim().to_string()).filter(|token| !token.is_empty())
-        });
+        let token = variable("HF_TOKEN")
+            .or_else(|| std::fs::read_to_string(home.join("token")).ok())
+            .map(|token| token.trim().to_string())
+            .filter(|token| !token.is_empty());
         let endpoint =
             variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_string());
         let is_on = |value: String| {
@@ -176,7 +176,9 @@ impl Hub {
                     });
                 }
                 let api = self.api(id, name)?;
-                api.repo(repo).get(name).map_err(|error| download_error(id, name, &error))
+                api.repo(repo)
+                    .get(name)
+                    .map_err(|error| download_error(&self.endpoint, id, name, &error))
             }
         }
     }
@@ -220,11 +222,13 @@ impl Hub {
                     }
                     _ => {
                         let info = self.api(id, "its list of files")?.repo(repo).info();
-                        info.map_err(|error| download_error(id, "its list of files", &error))?
-                            .siblings
-                            .into_iter()
-                            .map(|file| file.rfilename)
-                            .collect()
+                        info.map_err(|error| {
+                            download_error(&self.endpoint, id, "its list of files", &error)
+                        })?
+                        .siblings
+                        .into_iter()
+                        .map(|file| file.rfilename)
+                        .collect()
                     }
                 };
                 names.retain(|name| matches(name));
@@ -238,8 +242,7 @@ impl Hub {
         }
     }
 
-    /// A file in the cache, found by the branch's reference or, for caches filled by commit, in
-    /// the snapshot itself.
+    /// A file in the cache, by the main branch's reference.
     fn cached(&self, repo: &Repo, name: &str) -> Option<PathBuf> {
         let cache = Cache::new(self.cache.clone()).repo(repo.clone());
         cache.get(name)
@@ -267,7 +270,7 @@ impl Hub {
             .with_progress(false)
             .with_retries(2)
             .build()
-            .map_err(|error| download_error(repo, file, &error))
+            .map_err(|error| download_error(&self.endpoint, repo, file, &error))
     }
 
     /// Connects once with a time limit, because the download itself has none: without a network
@@ -289,8 +292,14 @@ impl Hub {
         thread::spawn(move || {
             let connected = address.to_socket_addrs().and_then(|mut addresses| {
                 let none = || std::io::Error::other("the name has no address");
-                let first = addresses.next().ok_or_else(none)?;
-                TcpStream::connect_timeout(&first, CONNECT_TIMEOUT).map(drop)
+                let mut connect =
+                    || addresses.next().map(|a| TcpStream::connect_timeout(&a, CONNECT_TIMEOUT));
+                let mut result = connect().ok_or_else(none)?;
+                while result.is_err() {
+                    let Some(next) = connect() else { break };
+                    result = next;
+                }
+                result.map(drop)
             });
             // Nobody listens any more if the time was up.
             let _ = sender.send(connected);
@@ -311,14 +320,23 @@ fn repository(id: &str, kind: RepoKind) -> Repo {
     Repo::new(id.to_string(), kind)
 }
 
-fn download_error(repo: &str, file: &str, error: &ApiError) -> Error {
+fn download_error(endpoint: &str, repo: &str, file: &str, error: &ApiError) -> Error {
     let text = error.to_string();
-    let hint = if text.contains("401") || text.contains("403") {
-        "; it does not exist, or needs a token in HF_TOKEN"
-    } else if text.contains("404") {
-        "; check the spelling of the id"
-    } else {
-        ""
+    let hint = match error {
+        ApiError::RequestError(request) => match **request {
+            ureq::Error::StatusCode(401 | 403) => {
+                "; it does not exist, or needs a token in HF_TOKEN"
+            }
+            ureq::Error::StatusCode(404) => {
+                "; check the spelling of the id, and whether the repository has this file"
+            }
+            ureq::Error::StatusCode(_) => "",
+            // The hub never answered: no network, a proxy that is gone, a broken connection.
+            _ => {
+                return Error::Unreachable { endpoint: endpoint.to_string(), reason: text };
+            }
+        },
+        _ => "",
     };
     Error::Download {
         repo: repo.to_string(),

@@ -18,7 +18,7 @@ pub struct DatasetSpec {
     pub text_column: &'static str,
     /// Column of the class number, from 0 on.
     pub label_column: &'static str,
-    /// Names of the classes, by number.
+    /// Names of the classes, by number; empty if they are to be counted in the data.
     pub classes: &'static [&'static str],
     /// Number of clients in the paper (section 5).
     pub clients: usize,
@@ -51,6 +51,19 @@ pub const SST2: DatasetSpec = DatasetSpec {
     classes: &["negative", "positive"],
     clients: 100,
     max_length: 64,
+};
+
+/// A dataset that nothing is known of but that it has the columns `text` and `label`.
+pub const TEXT_AND_LABEL: DatasetSpec = DatasetSpec {
+    name: "text_and_label",
+    hub_id: "",
+    configuration: None,
+    splits: &["train", "test"],
+    text_column: "text",
+    label_column: "label",
+    classes: &[],
+    clients: 100,
+    max_length: 128,
 };
 
 /// All known datasets.

@@ -1,14 +1,14 @@
 //! A news corpus from a generator: a stand-in where no real data can be reached.
 //!
 //! Short reports in four topics, put together from sentence patterns whose gaps are filled with
-//! words of the report's topic, or, for a part of them, of any other topic. The task is thereby
+//! words of the report's topic, or, for a part of them, of a random one. The task is thereby
 //! learnable but not trivial: no single word decides, and topics share all function words.
 
 use spry_core::Seed;
 
 use crate::{TextDataset, TextExample, spec};
 
-/// Share of gaps that are filled from a random other topic.
+/// Share of gaps that are filled from a topic drawn at random, which may be the report's own.
 const NOISE: f64 = 0.4;
 
 /// Words of one topic.

@@ -21,6 +21,7 @@ const SPECIAL_TOKENS: usize = 3;
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     pad_id: u32,
+    location: String,
 }
 
 impl TextTokenizer {
@@ -79,7 +80,7 @@ impl TextTokenizer {
             .ok_or_else(|| failed("it has no padding token".to_string()))?;
         tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
         tokenizer.with_padding(None::<PaddingParams>);
-        Ok(Self { tokenizer, pad_id })
+        Ok(Self { tokenizer, pad_id, location })
     }
 
     /// The id of the padding token.
@@ -105,7 +106,7 @@ impl TextTokenizer {
     pub fn encode(&self, examples: &[TextExample]) -> Result<Vec<EncodedExample>> {
         let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
         let encodings = self.tokenizer.encode_batch(texts, true).map_err(|error| {
-            Error::Tokenizer { location: String::new(), reason: error.to_string() }
+            Error::Tokenizer { location: self.location.clone(), reason: error.to_string() }
         })?;
         Ok(encodings
             .iter()

@@ -58,6 +58,9 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     /// Number of tokens in the vocabulary.
     fn vocab_size(&self) -> usize;
 
+    /// Number of segments that token types can name.
+    fn type_vocab_size(&self) -> usize;
+
     /// Standard deviation for fresh weights.
     fn initializer_range(&self) -> f64;
 
@@ -154,8 +157,8 @@ impl TokenInput {
     ///
     /// # Errors
     ///
-    /// [`Error::Batch`] if it is empty, too long for the model, or has ids outside of the
-    /// vocabulary.
+    /// [`Error::Batch`] if it is empty, too long for the model, inconsistent, or has ids outside of
+    /// the vocabulary.
     pub fn new(
         batch: &TokenBatch,
         architecture: &dyn Architecture,
@@ -173,6 +176,17 @@ impl TokenInput {
                 "a text has {} tokens, the model takes {max}; truncate to that length",
                 batch.seq
             ));
+        }
+        let lengths =
+            [batch.input_ids.len(), batch.token_type_ids.len(), batch.attention_mask.len()];
+        if lengths.iter().any(|&length| Some(length) != batch.batch.checked_mul(batch.seq))
+            || batch.labels.len() != batch.batch
+        {
+            return misfit(format!("its vectors are not of {} x {}", batch.batch, batch.seq));
+        }
+        let segments = architecture.type_vocab_size() as i64;
+        if let Some(id) = batch.token_type_ids.iter().find(|id| !(0..segments).contains(*id)) {
+            return misfit(format!("token type {id} is outside of the model's {segments}"));
         }
         let vocabulary = architecture.vocab_size() as i64;
         if let Some(id) = batch.input_ids.iter().find(|id| !(0..vocabulary).contains(*id)) {

@@ -62,8 +62,9 @@ impl Classifier {
             });
         }
         let (device, dtype) = (self.model.device(), self.model.dtype());
+        let input = TokenInput::new(batch, self.model.architecture(), device, dtype)?;
         Ok(ClassificationObjective {
-            input: TokenInput::new(batch, self.model.architecture(), device, dtype)?,
+            input,
             labels: Tensor::from_data(TensorData::new(batch.labels.clone(), [batch.batch]), device),
             classifier: self.clone(),
             dropout,

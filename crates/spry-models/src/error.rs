@@ -10,12 +10,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A file cannot be read or written.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {reason}", path = .path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's answer.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A model's configuration cannot be read.
     #[error("{location}: not a usable model configuration: {reason}")]
@@ -127,7 +127,7 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, source }
+        move |reason| Self::Io { path, reason }
     }
 }
 

@@ -42,6 +42,21 @@ impl Default for ForwardGradient {
 }
 
 impl GradientEstimator for ForwardGradient {
+    fn validate(&self) -> Result<()> {
+        if self.k > 0 {
+            return Ok(());
+        }
+        Err(Error::InvalidOption {
+            option: "k",
+            got: "0".to_string(),
+            expected: "at least 1 direction".to_string(),
+        })
+    }
+
+    fn directions(&self) -> Option<usize> {
+        Some(self.k)
+    }
+
     fn estimate(
         &self,
         objective: &dyn Objective,
@@ -49,13 +64,7 @@ impl GradientEstimator for ForwardGradient {
         trains: &[String],
         seed: &Seed,
     ) -> Result<GradientEstimate> {
-        if self.k == 0 {
-            return Err(Error::InvalidOption {
-                option: "k",
-                got: "0".to_string(),
-                expected: "at least 1 direction".to_string(),
-            });
-        }
+        self.validate()?;
         let trained = params.subset(trains)?;
         let directions: Vec<ParamSet> = (0..self.k).map(|k| seed.direction(k, &trained)).collect();
         let jvp = objective.jvp(params, &directions)?;

@@ -17,6 +17,20 @@ use crate::{Objective, ParamSet, Result, Seed};
 
 /// How a gradient of the loss is obtained from an [`Objective`].
 pub trait GradientEstimator: std::fmt::Debug + Send + Sync {
+    /// Checks the options.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of its range.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Number of random directions per step, if the estimate uses any.
+    fn directions(&self) -> Option<usize> {
+        None
+    }
+
     /// Estimates the gradient with respect to the parameters at the paths in `trains`.
     ///
     /// `seed` is the training step's seed; randomised estimators draw their directions from it,

@@ -22,7 +22,7 @@ pub struct GroupId(pub u32);
 /// A trainable weight: values, shape, role and group.
 ///
 /// The values are kept flat, so that one type holds weights of any rank, and optimizers need no
-/// generics. Any float dtype is kept as it is.
+/// generics. In messages they travel as `f32`, or as `f64` if they are.
 #[derive(Clone, Debug)]
 pub struct Param {
     values: Tensor<1>,
@@ -97,8 +97,13 @@ impl Param {
     }
 
     /// The values as `f64`, on the host.
+    ///
+    /// # Panics
+    ///
+    /// If the device fails to hand them over.
     pub fn to_vec(&self) -> Vec<f64> {
-        self.values.to_data().convert::<f64>().try_to_vec().unwrap_or_default()
+        let values = self.values.to_data().convert::<f64>().try_to_vec();
+        values.unwrap_or_else(|error| panic!("cannot read a parameter's values: {error:?}"))
     }
 
     /// The same parameter with values from the host, in this parameter's dtype and on its device.

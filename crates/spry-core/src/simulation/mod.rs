@@ -65,6 +65,8 @@ pub struct Outcome {
     pub stopped: bool,
     /// The newest evaluation of the global parameters on all clients' test parts.
     pub generalized: Option<Evaluation>,
+    /// Number of rounds that had ended when it was made.
+    pub evaluated_after_rounds: u64,
     /// Bytes that clients sent.
     pub bytes_up: u64,
     /// Bytes that the server sent.
@@ -114,9 +116,9 @@ impl<S: Strategy> Simulation<S> {
         let state = strategy.init(params);
         Ok(Self {
             strategy,
-            clients,
             seed: Seed::new(config.seed),
-            workers: Workers::new(config.jobs)?,
+            workers: Workers::new(config.jobs, clients.len())?,
+            clients,
             config,
             stop: StopSignal::default(),
             meter: None,
@@ -124,6 +126,7 @@ impl<S: Strategy> Simulation<S> {
                 rounds: state.server_round,
                 stopped: false,
                 generalized: None,
+                evaluated_after_rounds: 0,
                 bytes_up: 0,
                 bytes_down: 0,
                 peak_client_bytes: None,
@@ -142,6 +145,11 @@ impl<S: Strategy> Simulation<S> {
     /// The state after the last round that ended.
     pub fn state(&self) -> &ServerState {
         &self.state
+    }
+
+    /// What was measured so far.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
     }
 
     /// The signal that stops the run after the current local steps.
@@ -235,7 +243,11 @@ impl<S: Strategy> Simulation<S> {
             Err(Error::NoUsableUpdate)
         } else {
             self.strategy.aggregate(self.state.clone(), updates).and_then(|(state, report)| {
-                state.params.check_finite()?;
+                // A moment that overflowed would freeze its weight for good.
+                for values in [&state.params, &state.optimizer.momentum, &state.optimizer.velocity]
+                {
+                    values.check_finite()?;
+                }
                 Ok((state, report))
             })
         };
@@ -263,7 +275,10 @@ impl<S: Strategy> Simulation<S> {
         let mut context = ClientContext::new(task.client, data, self.stop.clone());
         let started = Instant::now();
         let mut result = None;
-        let mut run = || result = Some(self.strategy.local_update(task, &mut context));
+        // A panic must not unwind through the meter, whose count it would leave open.
+        let mut run = || {
+            result = Some(workers::catch_panic(|| self.strategy.local_update(task, &mut context)));
+        };
         let peak_bytes = match &self.meter {
             Some(meter) => Some(meter.measure_peak_bytes(&mut run)),
             None => {
@@ -300,6 +315,7 @@ impl<S: Strategy> Simulation<S> {
         let started = Instant::now();
         let evaluation = self.evaluate(&self.state.params)?;
         self.outcome.generalized = Some(evaluation);
+        self.outcome.evaluated_after_rounds = self.state.server_round;
         on_event(Event::Evaluated {
             rounds: self.state.server_round,
             generalized: evaluation,

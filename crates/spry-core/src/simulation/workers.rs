@@ -20,13 +20,13 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// `jobs` workers; 0 means one per core.
-    pub(super) fn new(jobs: usize) -> Result<Self> {
+    /// `jobs` workers, at most `useful`; 0 means one per core.
+    pub(super) fn new(jobs: usize, useful: usize) -> Result<Self> {
         let jobs = match jobs {
             0 => thread::available_parallelism().map_or(1, usize::from),
             jobs => jobs,
         };
-        let pools: std::result::Result<_, _> = (0..jobs)
+        let pools: std::result::Result<_, _> = (0..jobs.min(useful))
             .map(|worker| {
                 ThreadPoolBuilder::new()
                     .num_threads(1)
@@ -57,10 +57,7 @@ impl Workers {
                         loop {
                             let index = next.fetch_add(1, Ordering::Relaxed);
                             let Some(item) = items.get(index) else { break };
-                            let result = catch_unwind(AssertUnwindSafe(|| work(item)))
-                                .unwrap_or_else(|payload| {
-                                    Err(Error::Panicked { message: message(&*payload) })
-                                });
+                            let result = catch_panic(|| work(item));
                             if sender.send((index, result)).is_err() {
                                 break;
                             }
@@ -76,6 +73,12 @@ impl Workers {
         });
         results.into_iter().map(|result| result.unwrap_or(Err(Error::Stopped))).collect()
     }
+}
+
+/// Runs `work`; a panic becomes [`Error::Panicked`].
+pub(super) fn catch_panic<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|payload| Err(Error::Panicked { message: message(&*payload) }))
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

@@ -22,7 +22,12 @@ pub struct Quadratic {
 
 impl Quadratic {
     /// A problem with the given number of weights per group, drawn from a seed.
+    ///
+    /// # Panics
+    ///
+    /// If there is no group.
     pub fn new(groups: &[usize], seed: u64) -> Self {
+        assert!(!groups.is_empty(), "a quadratic needs at least one group of weights");
         Self { groups: groups.to_vec(), seed: Seed::new(seed).child("quadratic", 0) }
     }
 

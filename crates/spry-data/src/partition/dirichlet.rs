@@ -63,7 +63,11 @@ pub(super) fn deal(
 fn draw(log_weights: &[f64], pools: &[Vec<usize>], u: f64) -> Option<usize> {
     let open = || (0..pools.len()).filter(|&class| !pools[class].is_empty());
     let largest = open().map(|class| log_weights[class]).reduce(f64::max)?;
-    let weight = |class: usize| (log_weights[class] - largest).exp();
+    // For the tiniest α even logarithms overflow: then any open class is as likely as another.
+    let weight = |class: usize| match largest == f64::NEG_INFINITY {
+        true => 1.0,
+        false => (log_weights[class] - largest).exp(),
+    };
     let mut left = u * open().map(weight).sum::<f64>();
     for class in open() {
         left -= weight(class);

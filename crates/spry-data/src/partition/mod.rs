@@ -112,7 +112,7 @@ impl Partition {
         }
         let split = |mut examples: Vec<usize>| {
             let train = (examples.len() as f64 * train_share + 1e-9).floor() as usize;
-            let test = examples.split_off(train.clamp(1, examples.len().max(1)));
+            let test = examples.split_off(train.max(1).min(examples.len()));
             ClientShare { train: examples, test }
         };
         Ok(Self { clients: shares.into_iter().map(split).collect() })

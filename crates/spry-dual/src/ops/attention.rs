@@ -6,8 +6,8 @@ use super::dropout::{DropoutSeed, dropout};
 use super::normalization::softmax_tangents;
 use crate::{Dual, trace};
 
-/// Which keys a query may look at, as a bias that is added to the scores: 0 where allowed, the
-/// dtype's lowest finite value where not.
+/// Which keys a query may look at, as a bias that is added to the scores: 0 where allowed, `f32`'s
+/// lowest finite value where not.
 ///
 /// Shape `[batch, 1 or heads, 1 or queries, keys]`.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct AttentionMask {
 }
 
 impl AttentionMask {
-    /// From a padding mask: `[batch, keys]`, 1 for a token, 0 for padding; any float dtype.
+    /// From a padding mask: `[batch, keys]`, 1 for a token, 0 for padding; `f32` or `f64`.
     ///
     /// A row without any token attends uniformly instead of producing NaN.
     pub fn from_padding(mask: Tensor<2>) -> Self {

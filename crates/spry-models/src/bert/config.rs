@@ -61,6 +61,9 @@ pub enum Activation {
     Silu,
 }
 
+/// Far above any real size; keeps a damaged file from asking for all memory there is.
+const LARGEST_SIZE: usize = 1 << 24;
+
 fn two() -> usize {
     2
 }
@@ -121,6 +124,12 @@ impl BertConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(format!("`{name}` is 0, but must be at least 1"));
         }
+        if let Some((name, size)) = sizes.iter().find(|(_, size)| *size > LARGEST_SIZE) {
+            return Err(format!("`{name}` is {size}, but must be at most {LARGEST_SIZE}"));
+        }
+        if !(config.layer_norm_eps >= 0.0 && config.initializer_range >= 0.0) {
+            return Err("`layer_norm_eps` and `initializer_range` must be at least 0".to_string());
+        }
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(format!(
                 "`hidden_size` = {} is not a multiple of `num_attention_heads` = {}",
@@ -140,6 +149,9 @@ impl BertConfig {
             .or(unusual.num_labels)
             .or(unusual.id2label.map(|labels| labels.len()))
             .unwrap_or(2);
+        if config.num_labels == 0 {
+            return Err("it has no labels, but a classifier needs at least one".to_string());
+        }
         Ok(config)
     }
 }

@@ -141,6 +141,10 @@ impl Architecture for Bert {
         self.config.vocab_size
     }
 
+    fn type_vocab_size(&self) -> usize {
+        self.config.type_vocab_size
+    }
+
     fn initializer_range(&self) -> f64 {
         self.config.initializer_range
     }

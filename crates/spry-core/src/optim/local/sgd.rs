@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LocalOptimizer;
 use crate::error::check_option;
-use crate::{ParamSet, Result};
+use crate::{Error, ParamSet, Result};
 
 /// SGD as in `torch.optim.SGD`.
 ///
@@ -46,6 +46,14 @@ impl SgdConfig {
         check_option("learning_rate", self.learning_rate, |v| v >= 0.0, "a number of at least 0")?;
         check_option("momentum", self.momentum, |v| v >= 0.0, "a number of at least 0")?;
         check_option("weight_decay", self.weight_decay, |v| v >= 0.0, "a number of at least 0")?;
+        check_option("dampening", self.dampening, |_| true, "a finite number")?;
+        if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
+            return Err(Error::InvalidOption {
+                option: "nesterov",
+                got: "true".to_string(),
+                expected: "false without momentum, or with dampening".to_string(),
+            });
+        }
         Ok(Sgd { config: self.clone(), buffers: HashMap::new() })
     }
 }
