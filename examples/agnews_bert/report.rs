@@ -150,7 +150,7 @@ impl Summary {
             |value: Option<f64>| value.map_or("-".into(), |v| format!("{:.1} %", 100.0 * v));
         let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::UTF8_BORDERS_ONLY);
         let loss = self.generalized_loss.map_or("-".into(), |loss| format!("{loss:.4}"));
         for (name, value) in [
             ("method", self.method.clone()),
