@@ -1,5 +1,7 @@
 //! [`Objective`]: what a method may ask of a client's model on a batch.
 
+use burn::tensor::{Int, Tensor};
+use spry_dual::ops::cross_entropy;
 use spry_dual::{Dual, Tangents};
 
 use crate::{DualParams, Error, ParamSet, Result};
@@ -91,6 +93,16 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Cross entropy and correct predictions of a classifier: `logits` is `[examples, classes]`,
+    /// `targets` is `[examples]`.
+    pub fn of_logits(logits: Tensor<2>, targets: Tensor<1, Int>) -> Self {
+        let [examples, _] = logits.dims();
+        let predicted = logits.clone().argmax(1).reshape([examples]);
+        let correct = predicted.equal(targets.clone()).int().sum().into_scalar::<i64>();
+        let loss = scalar(cross_entropy(Dual::constant(logits), targets).into_primal());
+        Self { loss_sum: loss * examples as f64, correct: correct as usize, examples }
+    }
+
     /// Mean loss; NaN without examples.
     pub fn loss(&self) -> f64 {
         self.loss_sum / self.examples as f64
@@ -112,6 +124,6 @@ impl std::iter::Sum for Evaluation {
     }
 }
 
-fn scalar(tensor: burn::tensor::Tensor<1>) -> f64 {
+fn scalar(tensor: Tensor<1>) -> f64 {
     tensor.into_scalar::<f64>()
 }

@@ -268,12 +268,8 @@ fn fresh_values(tensor: &TensorSpec, architecture: &dyn Architecture, seed: u64)
 }
 
 fn to_param(values: TensorData, tensor: &TensorSpec, depth: usize, options: &LoadOptions) -> Param {
-    let group = GroupId(depth as u32);
-    let options = (&options.device, options.dtype);
-    // Parameters are flat, so the rank of the way in does not matter.
-    match tensor.shape.len() {
-        1 => Param::new(Tensor::<1>::from_data(values, options), tensor.role, group),
-        2 => Param::new(Tensor::<2>::from_data(values, options), tensor.role, group),
-        rank => unreachable!("no model has weights of rank {rank}"),
-    }
+    let (bytes, shape, dtype) = values.into_parts();
+    let flat = TensorData::from_bytes(bytes, [shape.num_elements()], dtype);
+    let values = Tensor::<1>::from_data(flat, (&options.device, options.dtype));
+    Param::from_flat(values, tensor.shape.clone(), tensor.role, GroupId(depth as u32))
 }

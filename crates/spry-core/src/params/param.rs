@@ -39,6 +39,22 @@ impl Param {
         Self { values: value.reshape([length]), shape, role, group }
     }
 
+    /// A parameter of any shape from flat values in row-major order.
+    ///
+    /// # Panics
+    ///
+    /// If the shape has another number of values.
+    pub fn from_flat(
+        values: Tensor<1>,
+        shape: Vec<usize>,
+        role: ParamRole,
+        group: GroupId,
+    ) -> Self {
+        let length = shape.iter().product::<usize>();
+        assert_eq!(values.dims(), [length], "a parameter of shape {shape:?} has {length} values");
+        Self { values, shape, role, group }
+    }
+
     /// The values, flat, in row-major order.
     pub fn values(&self) -> &Tensor<1> {
         &self.values

@@ -140,13 +140,22 @@ impl ParamSet {
         other: &Self,
         mut f: impl FnMut(Tensor<1>, Tensor<1>) -> Tensor<1>,
     ) -> Result<Self> {
+        self.zip_by_path(other, |_, a, b| f(a, b))
+    }
+
+    /// As [`zip`](Self::zip), for functions that depend on the path.
+    pub(crate) fn zip_by_path(
+        &self,
+        other: &Self,
+        mut f: impl FnMut(&str, Tensor<1>, Tensor<1>) -> Tensor<1>,
+    ) -> Result<Self> {
         self.check_same_layout(other)?;
         let entries = self
             .entries
             .iter()
             .zip(other.entries.values())
             .map(|((path, a), b)| {
-                (path.clone(), a.with_values(f(a.values().clone(), b.values().clone())))
+                (path.clone(), a.with_values(f(path, a.values().clone(), b.values().clone())))
             })
             .collect();
         Ok(Self { entries })

@@ -210,15 +210,19 @@ impl<S: Strategy> Simulation<S> {
         on_event(Event::RoundStarted { server_round, cohort: &cohort });
 
         let tasks = self.strategy.configure_round(&self.state, &cohort, &seed)?;
+        let tasks: Vec<(ClientTask, u64)> = tasks
+            .into_iter()
+            .map(|task| task.serialized_bytes().map(|bytes| (task, bytes)))
+            .collect::<Result<_>>()?;
         let results = self.workers.run(
             &tasks,
-            |task| self.work(task),
+            |(task, bytes_down)| self.work(task, *bytes_down),
             |index, result: &ClientResult| match result {
                 Ok((_, report)) => on_event(Event::ClientFinished { server_round, report }),
                 Err(error) if error.is_stopped() => {}
                 Err(error) => on_event(Event::ClientFailed {
                     server_round,
-                    client: tasks[index].client,
+                    client: tasks[index].0.client,
                     error,
                 }),
             },
@@ -233,9 +237,7 @@ impl<S: Strategy> Simulation<S> {
         }
         let bytes = |f: fn(&ClientReport) -> u64| reports.iter().map(f).sum::<u64>();
         self.outcome.bytes_up += bytes(|report| report.bytes_up);
-        for task in &tasks {
-            self.outcome.bytes_down += task.serialized_bytes()?;
-        }
+        self.outcome.bytes_down += tasks.iter().map(|(_, bytes)| bytes).sum::<u64>();
         let peak = reports.iter().filter_map(|report| report.peak_bytes).max();
         self.outcome.peak_client_bytes = self.outcome.peak_client_bytes.max(peak);
 
@@ -270,7 +272,7 @@ impl<S: Strategy> Simulation<S> {
     }
 
     /// One client's work, on a worker's thread.
-    fn work(&self, task: &ClientTask) -> ClientResult {
+    fn work(&self, task: &ClientTask, bytes_down: u64) -> ClientResult {
         let data = self.client_data(task.client)?;
         let mut context = ClientContext::new(task.client, data, self.stop.clone());
         let started = Instant::now();
@@ -304,7 +306,7 @@ impl<S: Strategy> Simulation<S> {
             steps: update.steps,
             personalized,
             bytes_up: update.serialized_bytes()?,
-            bytes_down: task.serialized_bytes()?,
+            bytes_down,
             peak_bytes,
             wall,
         };

@@ -174,10 +174,6 @@ impl Objective for LogisticObjective {
 
     fn evaluate(&self, params: &ParamSet) -> Result<Evaluation> {
         let logits = self.logits(&DualParams::constant(params))?;
-        let examples = logits.dims()[0];
-        let predicted = logits.primal().clone().argmax(1).reshape([examples]);
-        let correct = predicted.equal(self.labels.clone()).int().sum().into_scalar::<i64>();
-        let loss = cross_entropy(logits, self.labels.clone()).into_primal().into_scalar::<f64>();
-        Ok(Evaluation { loss_sum: loss * examples as f64, correct: correct as usize, examples })
+        Ok(Evaluation::of_logits(logits.into_primal(), self.labels.clone()))
     }
 }

@@ -88,22 +88,10 @@ fn insert_weight(
 ) -> Result<()> {
     let unknown = |_| Error::UnknownWeight { path: tensor.path.clone() };
     let weight = model.weights().get(&tensor.path).map_err(unknown)?;
-    let param = reshaped(weight.values().clone(), &tensor.shape, tensor.role, group);
+    let (values, shape) = (weight.values().clone(), tensor.shape.clone());
+    let param = Param::from_flat(values, shape, tensor.role, group);
     trainable.insert(&tensor.path, param);
     Ok(())
-}
-
-/// A parameter from flat values and a shape of rank 1 or 2.
-fn reshaped(
-    values: burn::tensor::Tensor<1>,
-    shape: &[usize],
-    role: ParamRole,
-    group: GroupId,
-) -> Param {
-    match *shape {
-        [rows, columns] => Param::new(values.reshape([rows, columns]), role, group),
-        _ => Param::new(values, role, group),
-    }
 }
 
 /// Modules that are linear layers, with their weight, in order of depth.

@@ -100,15 +100,13 @@ impl LocalOptimizer for Adam {
         let (beta_1, beta_2) = self.betas;
         let (rate, decay) = (self.learning_rate, self.weight_decay);
         let updated = params.subset(gradient.paths())?;
-        let mut paths = gradient.paths().map(str::to_owned);
-        let updated = updated.zip(gradient, |w, g| {
-            let path = paths.next().unwrap_or_default();
+        let updated = updated.zip_by_path(gradient, |path, w, g| {
             let (w, g) = match decay != 0.0 {
                 true if self.decoupled => (w.mul_scalar(1.0 - rate * decay), g),
                 true => (w.clone(), g.add(w.mul_scalar(decay))),
                 false => (w, g),
             };
-            let past = self.moments.remove(&path).unwrap_or_else(|| Moments {
+            let past = self.moments.remove(path).unwrap_or_else(|| Moments {
                 step: 0,
                 first: g.zeros_like(),
                 second: g.zeros_like(),
@@ -121,7 +119,7 @@ impl LocalOptimizer for Adam {
             let denominator =
                 second.clone().sqrt().div_scalar(correction_2.sqrt()).add_scalar(self.epsilon);
             let change = first.clone().mul_scalar(rate / correction_1).div(denominator);
-            self.moments.insert(path, Moments { step, first, second });
+            self.moments.insert(path.to_string(), Moments { step, first, second });
             w.sub(change)
         })?;
         params.assign(&updated)

@@ -68,19 +68,16 @@ impl LocalOptimizer for Sgd {
     fn step(&mut self, params: &mut ParamSet, gradient: &ParamSet) -> Result<()> {
         let SgdConfig { learning_rate, momentum, dampening, weight_decay, nesterov } = self.config;
         let updated = params.subset(gradient.paths())?;
-        let mut paths = gradient.paths().map(str::to_owned);
-        let updated = updated.zip(gradient, |w, g| {
-            let path = paths.next().unwrap_or_default();
-            let mut g = g;
+        let updated = updated.zip_by_path(gradient, |path, w, mut g| {
             if weight_decay != 0.0 {
                 g = g.add(w.clone().mul_scalar(weight_decay));
             }
             if momentum != 0.0 {
-                let buffer = match self.buffers.remove(&path) {
+                let buffer = match self.buffers.remove(path) {
                     Some(b) => b.mul_scalar(momentum).add(g.clone().mul_scalar(1.0 - dampening)),
                     None => g.clone(),
                 };
-                self.buffers.insert(path, buffer.clone());
+                self.buffers.insert(path.to_string(), buffer.clone());
                 g = if nesterov { g.add(buffer.mul_scalar(momentum)) } else { buffer };
             }
             w.sub(g.mul_scalar(learning_rate))
