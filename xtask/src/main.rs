@@ -121,7 +121,7 @@ fn read_json(path: &Path) -> Result<Value> {
 }
 
 fn pretrain_tiny(root: &Path) -> Result<()> {
-    let folder = "examples/assets/tiny-bert";
+    let folder = "crates/spry-runner/assets/tiny-bert";
     cargo(
         root,
         &format!("run --example pretrain_tiny -- --steps 5000 --learning-rate 4e-3 --out {folder}"),

@@ -67,6 +67,14 @@ pub enum Error {
         /// The options at its place.
         known: String,
     },
+    /// An option has a value that cannot be read.
+    #[error("`{option}` cannot be used: {reason}")]
+    UnusableOption {
+        /// Path of the option.
+        option: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
     /// A client has nothing to train on.
     #[error("client {client} has no training examples")]
     NoExamples {

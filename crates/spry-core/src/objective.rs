@@ -1,6 +1,7 @@
 //! [`Objective`]: what a method may ask of a client's model on a batch.
 
 use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
 use spry_dual::ops::cross_entropy;
 use spry_dual::{Dual, Tangents};
 
@@ -119,7 +120,7 @@ pub struct Jvp {
 }
 
 /// Sums over evaluated examples; adds up over batches and clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Sum of the examples' losses.
     pub loss_sum: f64,

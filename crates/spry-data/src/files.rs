@@ -32,6 +32,9 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<()> {
         file.write_all(contents)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
+        // The new name must survive a loss of power, too.
+        #[cfg(unix)]
+        std::fs::File::open(folder)?.sync_all()?;
         Ok(())
     };
     write().map_err(Error::io(path))

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::TensorData;
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensorError};
@@ -138,6 +138,17 @@ impl Checkpoint {
             .map_err(Error::io(&self.path))?;
         Ok((dtype, shape, bytes))
     }
+}
+
+/// A tensor's values in a row, on a device and in a data type.
+pub(crate) fn flat(values: TensorData, options: (&Device, DType)) -> Tensor<1> {
+    let (bytes, shape, dtype) = values.into_parts();
+    Tensor::from_data(TensorData::from_bytes(bytes, [shape.num_elements()], dtype), options)
+}
+
+/// A tensor's values in a row, as `f64`.
+pub(crate) fn to_vec(values: TensorData) -> Vec<f64> {
+    values.convert::<f64>().iter::<f64>().collect()
 }
 
 /// Writes parameters as `f32` to a safetensors file, under their paths. The file appears whole or

@@ -36,6 +36,11 @@ impl Classifier {
         &self.model
     }
 
+    /// The finetuning method.
+    pub fn peft(&self) -> &Peft {
+        &self.peft
+    }
+
     /// The trainable parameters before training; fresh ones are drawn from the seed.
     ///
     /// # Errors

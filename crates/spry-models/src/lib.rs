@@ -14,6 +14,7 @@
 //! 6. [`peft`]: LoRA, IA3, BitFit, head only, full finetuning.
 //! 7. [`classification`]: sequence classification as an [`Objective`](spry_core::Objective), and
 //!    clients that hold a share of a dataset.
+//! 8. [`case`]: reference cases from PyTorch, to check a model against.
 //!
 //! # Example
 //!
@@ -51,6 +52,7 @@
 
 pub mod architecture;
 pub mod bert;
+pub mod case;
 pub mod checkpoint;
 pub mod classification;
 pub mod error;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, TensorData};
 use spry_core::{GroupId, Param, ParamSet, Seed};
 
 use crate::architecture::{Architecture, ModelSpec, TensorKind, TensorSpec};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint, flat};
 use crate::{Error, Result};
 
 /// How a model is loaded.
@@ -129,6 +129,30 @@ impl Model {
         })
     }
 
+    /// The same model with some weights replaced.
+    ///
+    /// # Errors
+    ///
+    /// If a path or shape is not one of this model's.
+    pub fn with_weights(mut self, weights: &ParamSet) -> spry_core::Result<Self> {
+        self.weights.assign(weights)?;
+        self.fresh.retain(|path| !weights.contains(path));
+        Ok(self)
+    }
+
+    /// Writes the weights, with those in `trained` in the place of their own, as
+    /// `model.safetensors` into a folder. With the model's `config.json` and tokenizer beside it,
+    /// Hugging Face's `from_pretrained` loads it.
+    ///
+    /// # Errors
+    ///
+    /// If a path or shape in `trained` is not one of this model's, or the file cannot be written.
+    pub fn save(&self, folder: &Path, trained: &ParamSet) -> spry_core::Result<()> {
+        let mut weights = self.weights.clone();
+        weights.assign(trained)?;
+        Ok(checkpoint::write(&folder.join("model.safetensors"), &weights)?)
+    }
+
     /// The architecture.
     pub fn architecture(&self) -> &dyn Architecture {
         &*self.architecture
@@ -246,7 +270,8 @@ fn names_of(path: &str, body_prefix: &str) -> Vec<String> {
     names
 }
 
-fn first_names(names: &[&str]) -> String {
+/// The first few of a list of names, for a message.
+pub(crate) fn first_names(names: &[&str]) -> String {
     const SHOWN: usize = 3;
     let shown = names[..names.len().min(SHOWN)].join(", ");
     if names.len() > SHOWN { format!("{shown}, …") } else { shown }
@@ -268,8 +293,6 @@ fn fresh_values(tensor: &TensorSpec, architecture: &dyn Architecture, seed: u64)
 }
 
 fn to_param(values: TensorData, tensor: &TensorSpec, depth: usize, options: &LoadOptions) -> Param {
-    let (bytes, shape, dtype) = values.into_parts();
-    let flat = TensorData::from_bytes(bytes, [shape.num_elements()], dtype);
-    let values = Tensor::<1>::from_data(flat, (&options.device, options.dtype));
+    let values = flat(values, (&options.device, options.dtype));
     Param::from_flat(values, tensor.shape.clone(), tensor.role, GroupId(depth as u32))
 }

@@ -1,5 +1,7 @@
 //! Changing a method's options by name.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use spry_core::{Error, Result};
 
@@ -28,26 +30,13 @@ impl Method {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownOption`] for an option that the method does not have, and
-    /// [`Error::Objective`] or [`Error::InvalidOption`] for a value that it cannot have; also
-    /// [`Error::Objective`] for an unknown option of a part that is replaced.
+    /// As [`changed`]; [`Error::InvalidOption`] for a value outside of its range.
     pub fn with_options(&self, options: &Value) -> Result<Self> {
-        let mut table = serde_json::to_value(self).map_err(Error::objective)?;
-        if !options.is_object() {
-            return Err(Error::InvalidOption {
-                option: "options",
-                got: options.to_string(),
-                expected: "a table".to_string(),
-            });
-        }
         if options.get("name").is_some() {
             let known = "all others, and `find` for another method".to_string();
             return Err(Error::UnknownOption { option: "name".to_string(), known });
         }
-        merge(&mut table, options, "")?;
-        let changed: Self = serde_json::from_value(table).map_err(|source| {
-            Error::objective(format!("cannot use these options for {}: {source}", self.name))
-        })?;
+        let changed: Self = changed(self, options)?;
         changed.validate()?;
         Ok(changed)
     }
@@ -66,29 +55,48 @@ impl Method {
     ///
     /// As [`with_options`](Self::with_options), and for a text without `=`.
     pub fn with_assignments(&self, assignments: &[impl AsRef<str>]) -> Result<Self> {
-        let mut options = Value::Object(Map::new());
-        for assignment in assignments {
-            let Some((path, value)) = assignment.as_ref().split_once('=') else {
-                return Err(Error::InvalidOption {
-                    option: "option",
-                    got: format!("`{}`", assignment.as_ref()),
-                    expected: "of the form path=value, such as estimator.k=4".to_string(),
-                });
-            };
-            // A number, boolean, null, table or quoted text; anything else is text as it stands.
-            let value = serde_json::from_str(value.trim())
-                .unwrap_or_else(|_| Value::String(value.trim().to_string()));
-            let nested = path.trim().rsplit('.').fold(value, |value, key| {
-                Value::Object(Map::from_iter([(key.to_string(), value)]))
-            });
-            join(&mut options, nested);
-        }
-        self.with_options(&options)
+        self.with_options(&table_of(assignments)?)
     }
 }
 
+/// The table that assignments such as `estimator.k=4` describe.
+///
+/// A value is a number, boolean, `null`, JSON or quoted text; anything else is text as it stands.
+///
+/// ```
+/// use serde_json::json;
+/// use spry_strategies::options::table_of;
+///
+/// let table = table_of(&["method.estimator.k=4", "seed=1"])?;
+/// assert_eq!(table, json!({"method": {"estimator": {"k": 4}}, "seed": 1}));
+/// # Ok::<(), spry_core::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::InvalidOption`] for a text without `=`.
+pub fn table_of(assignments: &[impl AsRef<str>]) -> Result<Value> {
+    let mut options = Value::Object(Map::new());
+    for assignment in assignments {
+        let Some((path, value)) = assignment.as_ref().split_once('=') else {
+            return Err(Error::InvalidOption {
+                option: "option",
+                got: format!("`{}`", assignment.as_ref()),
+                expected: "of the form path=value, such as estimator.k=4".to_string(),
+            });
+        };
+        let value = serde_json::from_str(value.trim())
+            .unwrap_or_else(|_| Value::String(value.trim().to_string()));
+        let nested = path.trim().rsplit('.').fold(value, |value, key| {
+            Value::Object(Map::from_iter([(key.to_string(), value)]))
+        });
+        join(&mut options, nested);
+    }
+    Ok(options)
+}
+
 /// Adds one table to another; where both have a value, the new one counts.
-fn join(table: &mut Value, other: Value) {
+pub fn join(table: &mut Value, other: Value) {
     match (table, other) {
         (Value::Object(table), Value::Object(other)) => {
             for (key, value) in other {
@@ -99,33 +107,110 @@ fn join(table: &mut Value, other: Value) {
     }
 }
 
-/// Lays `options` over `table`; fails, naming the path, for one that is not in the table.
+/// A value of options with some of them changed: those that the table `options`, of the same
+/// structure, mentions. Where a part has a `name` or a `rule` and another one is given, the part is
+/// replaced by that kind's defaults before its other options are changed.
+///
+/// # Errors
+///
+/// [`Error::UnknownOption`] for an option that there is not, naming those that there are, and
+/// [`Error::UnusableOption`] for a value of the wrong kind; both with the option's whole path.
+pub fn changed<T: Serialize + DeserializeOwned>(value: &T, options: &Value) -> Result<T> {
+    let mut table = serde_json::to_value(value).map_err(Error::objective)?;
+    if !options.is_object() {
+        return Err(Error::InvalidOption {
+            option: "options",
+            got: options.to_string(),
+            expected: "a table".to_string(),
+        });
+    }
+    // First the kinds alone, so that the second time the table has all options of the new ones.
+    rename(&mut table, options);
+    let renamed: T = parse(table)?;
+    let mut table = serde_json::to_value(renamed).map_err(Error::objective)?;
+    merge(&mut table, options, "")?;
+    parse(table)
+}
+
+fn parse<T: DeserializeOwned>(table: Value) -> Result<T> {
+    serde_path_to_error::deserialize(table).map_err(|error| Error::UnusableOption {
+        option: error.path().to_string(),
+        reason: error.into_inner().to_string(),
+    })
+}
+
+/// The keys that say of which kind a part is; its other options depend on them.
+const KINDS: [&str; 2] = ["name", "rule"];
+
+/// Replaces parts of another kind than `options` ask for by the bare kind.
+fn rename(table: &mut Value, options: &Value) {
+    let (Value::Object(table), Value::Object(options)) = (table, options) else { return };
+    let renames =
+        |table: &Map<String, Value>, key| options.get(key).is_some_and(|new| table.get(key) != Some(new));
+    if renames(table, "name") {
+        *table = kinds_of(options);
+        return;
+    }
+    if table.contains_key("rule") && renames(table, "rule") {
+        table.retain(|key, _| key == "name");
+        table.extend(options.get_key_value("rule").map(|(key, rule)| (key.clone(), rule.clone())));
+        return;
+    }
+    for (key, value) in options {
+        if let Some(old) = table.get_mut(key) {
+            rename(old, value);
+        }
+    }
+}
+
+/// Only the kinds in a table of options, at any depth.
+fn kinds_of(options: &Map<String, Value>) -> Map<String, Value> {
+    let kinds = options.iter().filter_map(|(key, value)| match value {
+        Value::Object(part) => {
+            let kinds = kinds_of(part);
+            (!kinds.is_empty()).then(|| (key.clone(), Value::Object(kinds)))
+        }
+        value => KINDS.contains(&key.as_str()).then(|| (key.clone(), value.clone())),
+    });
+    kinds.collect()
+}
+
+/// Lays `options` over `table`; fails, naming the path, for one that is not in the table, or whose
+/// value is of another kind than the one there.
 fn merge(table: &mut Value, options: &Value, path: &str) -> Result<()> {
     let (Value::Object(table), Value::Object(options)) = (&mut *table, options) else {
+        check_kind(table, options, path)?;
         *table = options.clone();
         return Ok(());
     };
-    let renames = |key| options.get(key).is_some_and(|name| table.get(key) != Some(name));
-    if renames("name") {
-        // The options of another estimator, optimizer or exchange are not those of the old one.
-        *table = options.clone();
-        return Ok(());
-    }
-    if table.contains_key("rule") && renames("rule") {
-        // Nor are the constants of another rule.
-        table.retain(|key, _| key == "name");
-        table.extend(options.clone());
-        return Ok(());
-    }
     for (key, value) in options {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let Some(old) = table.get_mut(key) else { return Err(unknown(path, table)) };
+        let Some(old) = table.get_mut(key) else {
+            let known: Vec<&str> = table.keys().map(String::as_str).collect();
+            return Err(Error::UnknownOption { option: path, known: known.join(", ") });
+        };
         merge(old, value, &path)?;
     }
     Ok(())
 }
 
-fn unknown(option: String, table: &Map<String, Value>) -> Error {
-    let known: Vec<&str> = table.keys().map(String::as_str).collect();
-    Error::UnknownOption { option, known: known.join(", ") }
+/// Fails if a value is of another kind than the one it replaces. An option that has no value now,
+/// or is to have none, is left to the type that the table is read into.
+fn check_kind(old: &Value, new: &Value, path: &str) -> Result<()> {
+    let expected = match (old, new) {
+        (Value::Null, _) | (_, Value::Null) => return Ok(()),
+        (Value::Bool(_), Value::Bool(_)) | (Value::String(_), Value::String(_)) => return Ok(()),
+        (Value::Array(_), Value::Array(_)) => return Ok(()),
+        (Value::Number(old), Value::Number(new)) if old.is_f64() || new.is_u64() => return Ok(()),
+        (Value::Bool(_), _) => "true or false",
+        (Value::String(_), _) => "a text",
+        (Value::Array(_), _) => "a list",
+        (Value::Object(_), _) => "a table",
+        (Value::Number(old), _) if old.is_f64() => "a number",
+        (Value::Number(_), _) => "a whole number of at least 0",
+    };
+    Err(Error::UnusableOption {
+        option: path.to_string(),
+        reason: format!("{new} is not {expected}"),
+    })
 }

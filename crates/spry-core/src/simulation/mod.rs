@@ -4,9 +4,11 @@
 //! work in parallel, drop what cannot be used, aggregate, evaluate, report.
 //!
 //! - [`event`]: what a run reports while it goes on.
+//! - `snapshot`: what is needed to go on later.
 //! - `workers`: clients in parallel, each on one thread.
 
 pub mod event;
+mod snapshot;
 mod workers;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub use event::{ClientReport, Event, Personalization, RoundSummary};
 use serde::{Deserialize, Serialize};
+pub use snapshot::Snapshot;
 use workers::Workers;
 
 use crate::{
@@ -61,8 +64,8 @@ impl Default for SimulationConfig {
     }
 }
 
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
+/// What a run has come to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Number of rounds that ended, over the life of this simulation.
     pub rounds: u64,
@@ -96,6 +99,7 @@ pub struct Simulation<S: Strategy> {
     meter: Option<Arc<dyn MemoryMeter>>,
     state: ServerState,
     outcome: Outcome,
+    rounds_without_work: u32,
 }
 
 /// What became of one client's task.
@@ -138,18 +142,9 @@ impl<S: Strategy> Simulation<S> {
             config,
             stop: StopSignal::default(),
             meter: None,
-            outcome: Outcome {
-                rounds: state.server_round,
-                stopped: false,
-                generalized: None,
-                evaluated_after_rounds: 0,
-                forward_passes: 0,
-                bytes_up: 0,
-                bytes_down: 0,
-                peak_client_bytes: None,
-                wall: Duration::ZERO,
-            },
+            outcome: Outcome { rounds: state.server_round, ..Default::default() },
             state,
+            rounds_without_work: 0,
         })
     }
 
@@ -157,6 +152,18 @@ impl<S: Strategy> Simulation<S> {
     pub fn with_memory_meter(mut self, meter: Arc<dyn MemoryMeter>) -> Self {
         self.meter = Some(meter);
         self
+    }
+
+    /// Checks, before any client works, that the method fits the parameters and the cohort: that it
+    /// can form the tasks of the next round.
+    ///
+    /// # Errors
+    ///
+    /// What [`Strategy::configure_round`] reports.
+    pub fn check(&self) -> Result<()> {
+        let seed = self.seed.server_round(self.state.server_round);
+        let cohort = self.sample_cohort(&seed);
+        self.strategy.configure_round(&self.state, &cohort, &seed).map(drop)
     }
 
     /// The state after the last round that ended.
@@ -177,47 +184,65 @@ impl<S: Strategy> Simulation<S> {
     /// Runs the remaining rounds, reporting events as they happen.
     ///
     /// When a stop is asked for, the unfinished round is discarded: the state stays that of the
-    /// last round that ended.
+    /// last round that ended, and calling this again goes on from there.
     ///
     /// # Errors
     ///
     /// What the strategy or an evaluation reports; [`Error::NoProgress`] if there is a budget and
     /// no client works any more. A failing client is an event, not an error.
     pub fn run(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<Outcome> {
-        let started = Instant::now();
-        let result = self.run_rounds(&mut on_event);
-        self.outcome.wall += started.elapsed();
-        match result {
-            Err(error) if error.is_stopped() => {
-                self.outcome.stopped = true;
-                on_event(Event::Stopped { rounds: self.state.server_round });
-            }
-            other => other?,
-        }
+        while self.advance(&mut on_event)? {}
         Ok(self.outcome.clone())
     }
 
-    fn run_rounds(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        if self.config.evaluate_every > 0 && self.outcome.generalized.is_none() {
-            self.evaluate_global(on_event)?;
+    /// Runs one round, and the evaluations that are due before and after it; returns whether there
+    /// is more to do. [`run`](Self::run) does this until there is not; whoever wants to do
+    /// something between rounds, such as to keep a [`snapshot`](Self::snapshot), calls it instead.
+    ///
+    /// When a stop is asked for, it returns `false`, and [`Outcome::stopped`] is set.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn advance(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<bool> {
+        let started = Instant::now();
+        let result = self.try_advance(&mut on_event);
+        self.outcome.wall += started.elapsed();
+        self.outcome.stopped = matches!(&result, Err(error) if error.is_stopped());
+        if self.outcome.stopped {
+            on_event(Event::Stopped { rounds: self.state.server_round });
+            return Ok(false);
         }
-        let mut rounds_without_work = 0;
-        while !self.is_finished() {
-            let spent = self.outcome.forward_passes;
-            self.run_round(on_event)?;
-            let worked = self.outcome.forward_passes > spent;
-            rounds_without_work = if worked { 0 } else { rounds_without_work + 1 };
-            let has_budget = self.config.max_forward_passes.is_some();
-            let is_stuck = rounds_without_work == MAX_ROUNDS_WITHOUT_WORK && !self.is_finished();
-            if has_budget && is_stuck {
-                return Err(Error::NoProgress { rounds: rounds_without_work });
-            }
-            let every = self.config.evaluate_every;
-            if every > 0 && (self.state.server_round.is_multiple_of(every) || self.is_finished()) {
-                self.evaluate_global(on_event)?;
-            }
+        result
+    }
+
+    fn try_advance(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<bool> {
+        // At the start, or if a stop came between a round and its evaluation.
+        self.evaluate_if_due(on_event)?;
+        if self.is_finished() {
+            return Ok(false);
         }
-        Ok(())
+        let spent = self.outcome.forward_passes;
+        self.run_round(on_event)?;
+        let worked = self.outcome.forward_passes > spent;
+        self.rounds_without_work = if worked { 0 } else { self.rounds_without_work + 1 };
+        let has_budget = self.config.max_forward_passes.is_some();
+        let is_stuck = self.rounds_without_work >= MAX_ROUNDS_WITHOUT_WORK && !self.is_finished();
+        if has_budget && is_stuck {
+            return Err(Error::NoProgress { rounds: self.rounds_without_work });
+        }
+        self.evaluate_if_due(on_event)?;
+        Ok(!self.is_finished())
+    }
+
+    /// Evaluates the global parameters at the start, every so many rounds and at the end, unless
+    /// that has been done.
+    fn evaluate_if_due(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let (round, every) = (self.state.server_round, self.config.evaluate_every);
+        let is_due = every > 0 && (round.is_multiple_of(every) || self.is_finished());
+        let is_done =
+            self.outcome.generalized.is_some() && self.outcome.evaluated_after_rounds == round;
+        if is_due && !is_done { self.evaluate_global(on_event) } else { Ok(()) }
     }
 
     /// Whether all rounds have ended, or the budget is spent.

@@ -19,16 +19,8 @@ pub(super) fn deal(
     alpha: f64,
     seed: &Seed,
 ) -> Result<Vec<Vec<usize>>> {
-    let invalid = |got: f64| Error::InvalidOption {
-        option: "alpha",
-        got: got.to_string(),
-        expected: "a finite number above 0".to_string(),
-    };
-    if !(alpha.is_finite() && alpha > 0.0) {
-        return Err(invalid(alpha));
-    }
     // Gamma(α) = Gamma(α + 1)·U^(1/α), in logarithms: no underflow for any α.
-    let gamma = Gamma::new(alpha + 1.0, 1.0).map_err(|_| invalid(alpha))?;
+    let gamma = Gamma::new(alpha + 1.0, 1.0).map_err(|_| invalid_alpha(alpha))?;
 
     let classes = labels.iter().max().map_or(0, |&label| label + 1);
     let mut pools: Vec<Vec<usize>> = vec![Vec::new(); classes];
@@ -57,6 +49,14 @@ pub(super) fn deal(
             .collect()
     });
     Ok(shares.collect())
+}
+
+pub(super) fn invalid_alpha(alpha: f64) -> Error {
+    Error::InvalidOption {
+        option: "alpha",
+        got: alpha.to_string(),
+        expected: "a finite number above 0".to_string(),
+    }
 }
 
 /// The class at quantile `u` of the proportions, among classes that still have examples.

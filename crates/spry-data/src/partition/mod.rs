@@ -17,18 +17,45 @@ use crate::{Error, Result};
 
 /// How examples are spread over clients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Partitioner {
     /// Every client draws its class proportions from a symmetric Dirichlet distribution.
     Dirichlet {
         /// Concentration α: small means few classes per client, large means all alike.
+        #[serde(default = "default_alpha")]
         alpha: f64,
     },
     /// Every client gets a uniform random sample.
     Iid,
 }
 
+/// The paper's α for heterogeneous clients.
+fn default_alpha() -> f64 {
+    1.0
+}
+
+impl Default for Partitioner {
+    /// Dirichlet with α = 1.
+    fn default() -> Self {
+        Self::Dirichlet { alpha: default_alpha() }
+    }
+}
+
 impl Partitioner {
+    /// Checks the options.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for an α that is not a positive number.
+    pub fn validate(&self) -> Result<()> {
+        match *self {
+            Self::Dirichlet { alpha } if !(alpha.is_finite() && alpha > 0.0) => {
+                Err(dirichlet::invalid_alpha(alpha))
+            }
+            Self::Dirichlet { .. } | Self::Iid => Ok(()),
+        }
+    }
+
     /// Deals examples with the given labels to clients; every client gets
     /// `⌊examples / clients⌋`, each example goes to at most one client, the remainder to none.
     ///
@@ -49,6 +76,7 @@ impl Partitioner {
     /// # Ok::<(), spry_data::Error>(())
     /// ```
     pub fn deal(&self, labels: &[usize], clients: usize, seed: &Seed) -> Result<Vec<Vec<usize>>> {
+        self.validate()?;
         check_clients(clients, labels.len())?;
         let size = labels.len() / clients;
         match *self {

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use spry_core::{GroupId, Param, ParamRole, ParamSet, Seed};
 
-use super::{check_targets, is_named};
+use super::is_named;
 use crate::architecture::TensorSpec;
 use crate::{Error, Model, Result};
 
@@ -47,7 +47,7 @@ impl LoraConfig {
         self.target_modules.iter().any(|target| is_named(module, target))
     }
 
-    pub(super) fn validate(&self, model: &Model) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let invalid = |option, got: String, expected: &str| {
             Err(Error::InvalidOption { option, got, expected: expected.to_string() })
         };
@@ -61,7 +61,7 @@ impl LoraConfig {
             let expected = "at least 0 and below 1";
             return invalid("lora_dropout", self.lora_dropout.to_string(), expected);
         }
-        check_targets(model, &self.target_modules)
+        Ok(())
     }
 
     pub(super) fn insert(

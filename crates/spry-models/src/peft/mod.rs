@@ -2,8 +2,10 @@
 //!
 //! A method is a value of [`Peft`]; it does not change the model. [`Peft::trainable`] says which
 //! parameters there are, in groups by depth (what Spry assigns as one piece), and
-//! [`ForwardContext::linear`](crate::ForwardContext::linear) applies them.
+//! [`ForwardContext::linear`](crate::ForwardContext::linear) applies them. [`adapter`] reads and
+//! writes the trained values in Hugging Face peft's format.
 
+pub mod adapter;
 mod ia3;
 mod lora;
 
@@ -17,7 +19,7 @@ use crate::{Error, Model, Result};
 
 /// A finetuning method. The task head is trainable with each of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Peft {
     /// Low-rank updates of linear layers; a group is a pair of matrices.
     Lora(LoraConfig),
@@ -32,6 +34,18 @@ pub enum Peft {
 }
 
 impl Peft {
+    /// Checks the options that do not depend on the model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for an option out of its range.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Lora(lora) => lora.validate(),
+            Self::Ia3(_) | Self::BitFit | Self::Head | Self::Full => Ok(()),
+        }
+    }
+
     /// The trainable parameters of a model before training; fresh ones are drawn from the seed.
     ///
     /// Groups are numbered by depth; the head is the last group.
@@ -45,7 +59,8 @@ impl Peft {
         let body = model.tensors().iter().filter(|tensor| tensor.role == ParamRole::Adapter);
         match self {
             Self::Lora(lora) => {
-                lora.validate(model)?;
+                lora.validate()?;
+                check_targets(model, &lora.target_modules)?;
                 for (module, tensor) in linear_modules(body) {
                     if lora.targets(module) {
                         lora.insert(&mut trainable, model, module, tensor, group, seed);

@@ -89,7 +89,7 @@ pub fn logistic() -> Problem {
 
 /// The bundled tiny BERT with LoRA on generated news, 20 clients.
 pub fn tiny_bert() -> Problem {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/assets/tiny-bert");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spry-runner/assets/tiny-bert");
     let news = synthetic::news(1600, 2);
     let options = LoadOptions { num_labels: Some(news.classes.len()), ..Default::default() };
     let model = Arc::new(Model::load(&folder, &options).unwrap());

@@ -1,0 +1,254 @@
+//! Adapters in Hugging Face peft's format: `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use spry_core::{Param, ParamRole, ParamSet, Seed};
+use spry_data::files::write_atomically;
+
+use super::{Ia3Config, LoraConfig, Peft};
+use crate::checkpoint::{self, Checkpoint};
+use crate::{Error, Model, Result};
+
+/// The files of an adapter.
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What peft puts before the paths of the model it wraps.
+const PREFIX: &str = "base_model.model.";
+
+/// `adapter_config.json`, as far as it decides what is computed.
+#[derive(Debug, Serialize, Deserialize)]
+struct AdapterConfig {
+    peft_type: String,
+    #[serde(default)]
+    task_type: Option<String>,
+    #[serde(default)]
+    base_model_name_or_path: Option<String>,
+    #[serde(default)]
+    inference_mode: bool,
+    target_modules: Vec<String>,
+    #[serde(default)]
+    modules_to_save: Option<Vec<String>>,
+    #[serde(default)]
+    fan_in_fan_out: bool,
+    #[serde(flatten)]
+    kind: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Options of peft's LoRA that are not supported unless they have this value; absent is fine, too.
+const LORA_FIXED: &[(&str, &str)] = &[
+    ("bias", "\"none\""),
+    ("use_rslora", "false"),
+    ("use_dora", "false"),
+    ("use_qalora", "false"),
+    ("use_bdlora", "null"),
+    ("lora_bias", "false"),
+    ("rank_pattern", "{}"),
+    ("alpha_pattern", "{}"),
+    ("layers_to_transform", "null"),
+    ("layer_replication", "null"),
+    ("target_parameters", "null"),
+    ("exclude_modules", "null"),
+];
+
+/// Writes trained parameters so that `peft.PeftModel.from_pretrained` loads them.
+///
+/// `base_model` is what `base_model_name_or_path` says. Weights that the checkpoint lacked and that
+/// were [made afresh](Model::fresh), such as a pooler, are saved with the adapter: Python would
+/// make others.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] for methods that peft has no adapter for (BitFit, head only, full
+/// finetuning; write those with [`Model::save`]), and [`Error::Write`] if a file cannot be written.
+pub fn write(
+    folder: &Path,
+    peft: &Peft,
+    model: &Model,
+    params: &ParamSet,
+    base_model: &str,
+) -> Result<()> {
+    let (peft_type, targets, kind) = match peft {
+        Peft::Lora(lora) => (
+            "LORA",
+            &lora.target_modules,
+            serde_json::json!({
+                "r": lora.r,
+                "lora_alpha": lora.lora_alpha,
+                "lora_dropout": lora.lora_dropout,
+                "bias": "none",
+                "use_rslora": false,
+                "use_dora": false,
+            }),
+        ),
+        Peft::Ia3(ia3) => (
+            "IA3",
+            &ia3.target_modules,
+            serde_json::json!({"feedforward_modules": ia3.feedforward_modules}),
+        ),
+        Peft::BitFit | Peft::Head | Peft::Full => {
+            return Err(Error::Unsupported {
+                key: "peft",
+                got: "a method without an adapter".to_string(),
+                supported: "lora, ia3; other methods are exported as whole models".to_string(),
+            });
+        }
+    };
+    let mut saved: ParamSet = ParamSet::new();
+    for path in model.fresh() {
+        let weight = model.weights().get(path).map_err(|_| unknown(path))?;
+        saved.insert(format!("{PREFIX}{path}"), weight.clone());
+    }
+    // Trained values win over fresh ones, as those of a head.
+    for (path, param) in params.iter() {
+        saved.insert(format!("{PREFIX}{path}"), param.clone());
+    }
+    let is_own_weight = |path: &&str| model.weights().contains(path);
+    let mut modules: Vec<String> = saved
+        .paths()
+        .filter_map(|path| path.strip_prefix(PREFIX))
+        .filter(is_own_weight)
+        .filter_map(|path| path.rsplit_once('.').map(|(module, _)| module.to_string()))
+        .collect();
+    modules.dedup();
+    let config = AdapterConfig {
+        peft_type: peft_type.to_string(),
+        task_type: Some("SEQ_CLS".to_string()),
+        base_model_name_or_path: Some(base_model.to_string()),
+        inference_mode: true,
+        target_modules: targets.clone(),
+        modules_to_save: Some(modules),
+        fan_in_fan_out: false,
+        kind: kind.as_object().cloned().unwrap_or_default(),
+    };
+    checkpoint::write(&folder.join(WEIGHTS), &saved)?;
+    let path = folder.join(CONFIG);
+    let json = serde_json::to_string_pretty(&config).map_err(unusable(&path))? + "\n";
+    Ok(write_atomically(&path, json.as_bytes())?)
+}
+
+/// Reads an adapter's configuration: the finetuning method that it is of.
+///
+/// # Errors
+///
+/// [`Error::Io`] if the file cannot be read, [`Error::Config`] if it is no adapter of a supported
+/// method.
+pub fn read_config(folder: &Path) -> Result<Peft> {
+    let path = folder.join(CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let config: AdapterConfig = serde_json::from_str(&text).map_err(unusable(&path))?;
+    let unsupported = |reason: String| Error::Config {
+        location: path.display().to_string(),
+        reason: format!("{reason} is not supported"),
+    };
+    if config.fan_in_fan_out {
+        return Err(unsupported("`fan_in_fan_out` = true".to_string()));
+    }
+    let field = |name: &str| config.kind.get(name).cloned().unwrap_or_default();
+    match config.peft_type.as_str() {
+        "LORA" => {
+            for (name, allowed) in LORA_FIXED {
+                let value = field(name);
+                if !value.is_null() && value.to_string() != *allowed {
+                    return Err(unsupported(format!("`{name}` = {value}")));
+                }
+            }
+            let number = |name: &str| {
+                let missing = || Error::Config {
+                    location: path.display().to_string(),
+                    reason: format!("`{name}` is missing or no number"),
+                };
+                field(name).as_f64().ok_or_else(missing)
+            };
+            Ok(Peft::Lora(LoraConfig {
+                r: number("r")? as usize,
+                lora_alpha: number("lora_alpha")?,
+                lora_dropout: field("lora_dropout").as_f64().unwrap_or(0.0),
+                target_modules: config.target_modules,
+            }))
+        }
+        "IA3" => Ok(Peft::Ia3(Ia3Config {
+            target_modules: config.target_modules,
+            feedforward_modules: serde_json::from_value(field("feedforward_modules"))
+                .map_err(unusable(&path))?,
+        })),
+        other => Err(unsupported(format!("`peft_type` = {other}"))),
+    }
+}
+
+/// Reads an adapter's values for a model: all trainable parameters of the method, with the values
+/// of the file. Weights of the model itself that the file has, such as a pooler that was made
+/// afresh when the adapter was trained, come second.
+///
+/// A head that the file lacks, or that has another number of classes, is an error.
+///
+/// # Errors
+///
+/// [`Error::MissingTensors`], [`Error::ExtraTensors`] or [`Error::Misshapen`] if the adapter is not
+/// one of this model with this method, or the file is damaged.
+pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, ParamSet)> {
+    let mut file = Checkpoint::open(&folder.join(WEIGHTS))?;
+    let mut trainable = peft.trainable(model, &Seed::new(0))?;
+    let missing: Vec<&str> =
+        trainable.paths().filter(|path| !file.contains(&format!("{PREFIX}{path}"))).collect();
+    if !missing.is_empty() {
+        return Err(Error::MissingTensors {
+            path: file.path().to_path_buf(),
+            count: missing.len(),
+            names: crate::model::first_names(&missing),
+        });
+    }
+    let (mut own, mut extra) = (ParamSet::new(), Vec::new());
+    let mut names = file.names();
+    names.sort_unstable();
+    for name in names {
+        let path = name.strip_prefix(PREFIX).unwrap_or(&name);
+        let is_trainable = trainable.contains(path);
+        let Ok(like) = trainable.get(path).or_else(|_| model.weights().get(path)) else {
+            extra.push(name);
+            continue;
+        };
+        let param = read_like(&mut file, &name, like)?;
+        if is_trainable { trainable.insert(path, param) } else { own.insert(path, param) }
+    }
+    if !extra.is_empty() {
+        let names: Vec<&str> = extra.iter().map(String::as_str).collect();
+        return Err(Error::ExtraTensors {
+            path: file.path().to_path_buf(),
+            count: extra.len(),
+            names: crate::model::first_names(&names),
+        });
+    }
+    trainable.check_finite().map_err(|error| Error::Checkpoint {
+        path: file.path().to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    Ok((trainable, own))
+}
+
+/// A tensor of the file as a parameter of the same kind as another.
+fn read_like(file: &mut Checkpoint, name: &str, like: &Param) -> Result<Param> {
+    let got = file.shape(name).unwrap_or_default().to_vec();
+    if got != like.shape() {
+        let hint = match like.role() {
+            ParamRole::Head => "; is the number of classes that of the dataset?",
+            ParamRole::Adapter => "",
+        };
+        let expected = like.shape().to_vec();
+        return Err(Error::Misshapen { name: name.to_string(), got, expected, hint });
+    }
+    let values = like.values();
+    let options = (&values.device(), like.dtype());
+    let flat = checkpoint::flat(file.read(name)?, options);
+    Ok(Param::from_flat(flat, got, like.role(), like.group()))
+}
+
+fn unknown(path: &str) -> Error {
+    Error::UnknownWeight { path: path.to_string() }
+}
+
+fn unusable(path: &Path) -> impl FnOnce(serde_json::Error) -> Error {
+    let location = path.display().to_string();
+    move |error| Error::Config { location, reason: error.to_string() }
+}

@@ -1,0 +1,54 @@
+//! Stand-ins that come with this program: a tiny BERT and generated news, so that everything can be
+//! tried offline, in seconds.
+
+use spry_data::{TextDataset, synthetic};
+use tempfile::TempDir;
+
+use crate::{Error, Result};
+
+/// Name of the bundled model: a tiny BERT in Hugging Face layout, pretrained on generated text.
+pub const MODEL: &str = "tiny-bert";
+
+/// Name of the bundled dataset: reports in four topics.
+pub const DATASET: &str = "synthetic_news";
+
+/// Its defaults.
+pub(crate) const MAX_LENGTH: usize = 64;
+pub(crate) const NUM_CLIENTS: usize = 40;
+
+/// Size of the corpus.
+const EXAMPLES: usize = 4000;
+
+/// Seed of the corpus for finetuning.
+const SEED: u64 = 2;
+
+/// Seed of the corpus that the tiny BERT was pretrained on: another one than that of [`dataset`],
+/// so that no report is seen twice.
+pub const PRETRAINING_SEED: u64 = 1;
+
+/// The files of the model; see the README beside them.
+const FILES: [(&str, &[u8]); 3] = [
+    ("config.json", include_bytes!("../assets/tiny-bert/config.json")),
+    ("model.safetensors", include_bytes!("../assets/tiny-bert/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../assets/tiny-bert/tokenizer.json")),
+];
+
+/// The dataset.
+pub fn dataset() -> TextDataset {
+    synthetic::news(EXAMPLES, SEED)
+}
+
+/// The model in a folder that is removed when the value is dropped.
+///
+/// # Errors
+///
+/// [`Error::Io`] if there is no room for temporary files.
+pub fn model() -> Result<TempDir> {
+    let place = std::env::temp_dir();
+    let folder = tempfile::tempdir().map_err(Error::io(&place))?;
+    for (name, contents) in FILES {
+        let path = folder.path().join(name);
+        std::fs::write(&path, contents).map_err(Error::io(&path))?;
+    }
+    Ok(folder)
+}

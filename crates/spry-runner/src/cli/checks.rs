@@ -1,0 +1,160 @@
+//! `partition`, `profile`, `verify`.
+
+use burn::tensor::DType;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use spry_data::files::write_atomically;
+use spry_data::{Hub, Partition, Partitioner};
+use spry_models::case::{Case, Deviation};
+use spry_runner::config::DatasetConfig;
+use spry_runner::config::layers::explained;
+use spry_runner::profile::{self, ProfileOptions};
+use spry_runner::{Error, Result, inputs, plots};
+
+use super::Output;
+use super::args::{PartitionArgs, Precision, ProfileArgs, VerifyArgs};
+
+/// Clients that the table shows; the picture and the JSON have all.
+const SHOWN_CLIENTS: usize = 40;
+
+pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
+    let defaults = DatasetConfig::new(&args.dataset);
+    let partitioner = match args.iid {
+        true => Partitioner::Iid,
+        false => Partitioner::Dirichlet { alpha: args.alpha },
+    };
+    let config = DatasetConfig {
+        num_clients: args.clients.unwrap_or(defaults.num_clients),
+        max_examples: args.max_examples,
+        partitioner,
+        ..defaults
+    };
+    let dataset = inputs::load_dataset(&config, hub, args.seed)?;
+    let labels = dataset.labels();
+    let clients = inputs::partition(&config, &labels, hub, args.seed)?;
+    let counts = Partition { clients }.class_counts(&labels, dataset.classes.len());
+
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    let names = dataset.classes.iter().map(String::as_str);
+    table.set_header(["client"].into_iter().chain(names).chain(["examples"]));
+    for (client, row) in counts.iter().enumerate().take(SHOWN_CLIENTS) {
+        let total: usize = row.iter().sum();
+        let numbers = [client].into_iter().chain(row.iter().copied()).chain([total]);
+        table.add_row(numbers.map(|number| number.to_string()));
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = table.to_string();
+    if counts.len() > SHOWN_CLIENTS {
+        text += &format!("\n... and {} more clients", counts.len() - SHOWN_CLIENTS);
+    }
+    if let Some(path) = &args.plot {
+        let how = match partitioner {
+            Partitioner::Dirichlet { alpha } => format!("Dirichlet, α = {alpha}"),
+            Partitioner::Iid => "uniformly at random".to_string(),
+        };
+        let title = format!("{}: {} clients, {how}", dataset.name, counts.len());
+        let svg = plots::bars::stacked(&title, &counts, &dataset.classes)?;
+        write_atomically(path, svg.as_bytes())?;
+        text += &format!("\nwritten to {}", path.display());
+    }
+    let json = json!({"dataset": dataset.name, "classes": dataset.classes, "counts": counts});
+    Output::new(text, json)
+}
+
+pub fn profile(args: &ProfileArgs) -> Result<Output> {
+    let device = spry_core::device::parse(&args.device).map_err(explained)?;
+    let (folder, config) = (args.model.as_deref(), args.random_weights.as_deref());
+    let options = ProfileOptions {
+        estimator: args.estimator.clone(),
+        trains: args.trains.clone(),
+        k: args.k,
+        batch: args.batch,
+        seq: args.seq,
+        iterations: args.iterations,
+        threads: args.threads,
+    };
+    let profile = profile::profile(profile::model(folder, config, &device)?, &options)?;
+    let json = serde_json::to_value(&profile).map_err(|error| Error::Failed(error.to_string()))?;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => {
+            format!("{:.2}", number.as_f64().unwrap_or_default())
+        }
+        other => other.to_string(),
+    };
+    for (name, value) in json.as_object().into_iter().flatten() {
+        table.add_row([name.clone(), text(value)]);
+    }
+    Output::new(table.trim_fmt(), json)
+}
+
+pub fn verify(args: &VerifyArgs) -> Result<Output> {
+    if !(args.tolerance.is_finite() && args.tolerance >= 0.0) {
+        return Err(Error::Input(format!(
+            "`--tolerance` is {}, but must be a number of at least 0",
+            args.tolerance
+        )));
+    }
+    let device = spry_core::device::parse(&args.device).map_err(explained)?;
+    let dtype = match args.dtype {
+        Precision::F32 => DType::F32,
+        Precision::F64 => DType::F64,
+    };
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    let (mut worst_code, mut failed) = (None, 0);
+    for folder in &args.cases {
+        let name = folder.display().to_string();
+        let case = Case::load(folder, &device, dtype).map_err(Error::from);
+        match case.and_then(|case| Ok(case.deviations()?)) {
+            Ok(deviations) => {
+                // NaN counts as above everything.
+                let is_within = |d: &Deviation| d.relative_error <= args.tolerance;
+                let passed = deviations.iter().all(is_within);
+                failed += usize::from(!passed);
+                let groups = grouped(&deviations);
+                let errors: Vec<String> =
+                    groups.iter().map(|(name, error)| format!("{name} {error:.1e}")).collect();
+                let word = if passed { "ok    " } else { "FAILED" };
+                lines.push(format!("{word} {name}: {}", errors.join(", ")));
+                let errors: serde_json::Map<String, Value> =
+                    groups.into_iter().map(|(name, error)| (name, json!(error))).collect();
+                rows.push(json!({"case": name, "passed": passed, "relative_errors": errors}));
+            }
+            Err(error) => {
+                failed += 1;
+                worst_code = worst_code.max(Some(error.exit_code()));
+                lines.push(format!("FAILED {name}: {}", error.line()));
+                rows.push(json!({"case": name, "passed": false, "error": error.line()}));
+            }
+        }
+    }
+    let mut output = Output::new(lines.join("\n"), json!({"cases": rows}))?;
+    let message = format!("{failed} of {} cases failed", args.cases.len());
+    output.failure = match worst_code {
+        _ if failed == 0 => None,
+        Some(spry_runner::error::BAD_INPUT) => Some(Error::Input(message)),
+        _ => Some(Error::Failed(format!("{message} with tolerance {:e}", args.tolerance))),
+    };
+    Ok(output)
+}
+
+/// The worst relative error of each quantity; the gradients of all tensors are one.
+fn grouped(deviations: &[Deviation]) -> Vec<(String, f64)> {
+    let mut groups: Vec<(String, f64)> = Vec::new();
+    for Deviation { quantity, relative_error } in deviations {
+        let name = if quantity.starts_with("gradient of ") { "gradient" } else { quantity };
+        match groups.iter_mut().find(|(group, _)| group == name) {
+            // `max` ignores NaN, which must show.
+            Some((_, worst)) if relative_error.is_nan() => *worst = f64::NAN,
+            Some((_, worst)) if !worst.is_nan() => *worst = worst.max(*relative_error),
+            Some(_) => {}
+            None => groups.push((name.to_string(), *relative_error)),
+        }
+    }
+    groups
+}

@@ -1,0 +1,303 @@
+//! Several runs side by side: a table, plots, and one page that has both.
+
+use std::path::{Path, PathBuf};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use spry_data::files::write_atomically;
+
+use crate::plots::LinePlot;
+use crate::run::metrics::{read_resources, read_rounds};
+use crate::run::records::{RoundRow, curve};
+use crate::run::{RunFolder, Summary};
+use crate::{Error, Result, RunConfig};
+
+/// Bytes in a mebibyte.
+const MEBIBYTE: f64 = (1 << 20) as f64;
+
+/// Runs that are compared.
+pub struct Comparison {
+    runs: Vec<ComparedRun>,
+}
+
+/// One of them.
+struct ComparedRun {
+    label: String,
+    folder: PathBuf,
+    summary: Summary,
+    rounds: Vec<RoundRow>,
+    /// Seconds of work until the end of each round, by round.
+    seconds: Vec<(u64, f64)>,
+}
+
+/// A run's line in the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// How the run is called here: by what tells it from the others.
+    pub run: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its outcome.
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+impl Comparison {
+    /// Reads the runs in these folders.
+    ///
+    /// # Errors
+    ///
+    /// If a folder has no run, or one without any results yet.
+    pub fn read(folders: &[PathBuf]) -> Result<Self> {
+        let mut runs = Vec::new();
+        let mut configs = Vec::new();
+        for path in folders {
+            let folder = RunFolder::look(path)?;
+            if !folder.summary().is_file() {
+                return Err(Error::Input(format!(
+                    "{} has no results yet; they come with the first checkpoint",
+                    path.display()
+                )));
+            }
+            configs.push(folder.read_config()?);
+            let mut sum = 0.0;
+            let resources = read_resources(&folder.resources())?;
+            let of_rounds = resources.iter().filter(|row| row.client.is_none());
+            runs.push(ComparedRun {
+                label: String::new(),
+                folder: path.clone(),
+                summary: Summary::read(&folder.summary())?,
+                rounds: read_rounds(&folder.rounds())?,
+                seconds: of_rounds
+                    .map(|row| {
+                        sum += row.wall_secs;
+                        (row.server_round, sum)
+                    })
+                    .collect(),
+            });
+        }
+        for (run, label) in runs.iter_mut().zip(labels(&configs)) {
+            run.label = label;
+        }
+        Ok(Self { runs })
+    }
+
+    /// The lines of the table.
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |run: &ComparedRun| Row {
+            run: run.label.clone(),
+            folder: run.folder.clone(),
+            summary: run.summary.clone(),
+        };
+        self.runs.iter().map(row).collect()
+    }
+
+    /// The table as text, in Markdown.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header(COLUMNS.iter().map(|column| column.0));
+        for row in self.rows() {
+            table.add_row(COLUMNS.iter().map(|(_, value)| value(&row)));
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+
+    /// Accuracy against rounds, seconds, bytes and forward passes, and loss against rounds, each
+    /// with the name of its file.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be drawn.
+    pub fn plots(&self) -> Result<Vec<(&'static str, String)>> {
+        type X<'a> = dyn Fn(&ComparedRun) -> Vec<(u64, f64)> + 'a;
+        let total = |value: fn(&RoundRow) -> u64| {
+            move |run: &ComparedRun| {
+                let mut sum = 0;
+                let add = |row: &RoundRow| {
+                    sum += value(row);
+                    (row.server_round, sum as f64)
+                };
+                run.rounds.iter().map(add).collect::<Vec<_>>()
+            }
+        };
+        let scaled = |points: Vec<(u64, f64)>, scale: f64| {
+            points.into_iter().map(|(round, x)| (round, x * scale)).collect::<Vec<_>>()
+        };
+        let (up, both) = (total(|row| row.bytes_up), total(|row| row.bytes_up + row.bytes_down));
+        let passes = total(|row| row.forward_passes);
+        let rounds = |run: &ComparedRun| {
+            run.rounds.iter().map(|row| (row.server_round, row.server_round as f64)).collect()
+        };
+        let accuracy = |title: &str, x_label: &str, x: &X| {
+            let of_run = |run: &ComparedRun| {
+                let accuracy = |row: &RoundRow| row.generalized_accuracy.map(|a| 100.0 * a);
+                let points = curve(&run.rounds, accuracy);
+                (run.label.clone(), against(&points, &x(run)))
+            };
+            LinePlot {
+                title: title.to_string(),
+                x_label: x_label.to_string(),
+                y_label: "generalised accuracy (%)".to_string(),
+                y_range: None,
+                curves: self.runs.iter().map(of_run).collect(),
+            }
+        };
+        let loss = LinePlot {
+            title: "Test loss against rounds".to_string(),
+            x_label: "server round".to_string(),
+            y_label: "generalised loss".to_string(),
+            y_range: None,
+            curves: self
+                .runs
+                .iter()
+                .map(|run| (run.label.clone(), curve(&run.rounds, |row| row.generalized_loss)))
+                .collect(),
+        };
+        let plots = [
+            ("accuracy-rounds", accuracy("Accuracy against rounds", "server round", &rounds)),
+            (
+                "accuracy-seconds",
+                accuracy("Accuracy against time", "seconds of work", &|run| run.seconds.clone()),
+            ),
+            (
+                "accuracy-bytes",
+                accuracy("Accuracy against communication", "MiB sent both ways", &|run| {
+                    scaled(both(run), 1.0 / MEBIBYTE)
+                }),
+            ),
+            (
+                "accuracy-bytes-up",
+                accuracy("Accuracy against upload", "MiB sent by clients", &|run| {
+                    scaled(up(run), 1.0 / MEBIBYTE)
+                }),
+            ),
+            (
+                "accuracy-forward-passes",
+                accuracy("Accuracy against work", "thousand forward passes", &|run| {
+                    scaled(passes(run), 1e-3)
+                }),
+            ),
+            ("loss-rounds", loss),
+        ];
+        plots
+            .into_iter()
+            .filter_map(|(name, plot)| {
+                plot.to_svg().transpose().map(|svg| svg.map(|svg| (name, svg)))
+            })
+            .collect()
+    }
+
+    /// Writes the plots as SVG, and `comparison.html` with table and plots, which needs nothing
+    /// else to be looked at. Returns the page's path.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be drawn or written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let plots = self.plots()?;
+        for (name, svg) in &plots {
+            write_atomically(&folder.join(format!("{name}.svg")), svg.as_bytes())?;
+        }
+        let path = folder.join("comparison.html");
+        write_atomically(&path, self.page(&plots)?.as_bytes())?;
+        Ok(path)
+    }
+
+    fn page(&self, plots: &[(&str, String)]) -> Result<String> {
+        let broken = |error: minijinja::Error| Error::Failed(format!("comparison.html: {error}"));
+        let mut environment = minijinja::Environment::new();
+        // A name that ends in .html turns on escaping.
+        environment.add_template("page.html", include_str!("page.html")).map_err(broken)?;
+        let lines: Vec<Vec<String>> = self
+            .rows()
+            .iter()
+            .map(|row| COLUMNS.iter().map(|(_, value)| value(row)).collect())
+            .collect();
+        let header: Vec<&'static str> = COLUMNS.iter().map(|column| column.0).collect();
+        let svgs: Vec<String> = plots.iter().map(|(_, svg)| svg.clone()).collect();
+        let folders: Vec<(String, String)> = self
+            .runs
+            .iter()
+            .map(|run| (run.label.clone(), run.folder.display().to_string()))
+            .collect();
+        let context = minijinja::context! {
+            header, lines, plots => svgs, folders, version => env!("CARGO_PKG_VERSION"),
+        };
+        environment
+            .get_template("page.html")
+            .and_then(|page| page.render(context))
+            .map_err(broken)
+    }
+}
+
+const COLUMNS: &[(&str, fn(&Row) -> String)] = &[
+    ("run", |row| row.run.clone()),
+    ("rounds", |row| match row.summary.finished {
+        true => row.summary.rounds.to_string(),
+        false => format!("{} (unfinished)", row.summary.rounds),
+    }),
+    ("accuracy", |row| percent(row.summary.generalized_accuracy)),
+    ("best", |row| percent(row.summary.best_generalized_accuracy)),
+    ("personalised", |row| percent(row.summary.personalized_accuracy)),
+    ("loss", |row| row.summary.generalized_loss.map_or("-".into(), |loss| format!("{loss:.4}"))),
+    ("forward passes", |row| row.summary.forward_passes.to_string()),
+    ("MiB up", |row| mebibytes(Some(row.summary.bytes_up))),
+    ("MiB down", |row| mebibytes(Some(row.summary.bytes_down))),
+    ("peak MiB", |row| mebibytes(row.summary.peak_client_bytes)),
+    ("seconds", |row| format!("{:.1}", row.summary.wall_secs)),
+    ("converged", |row| row.summary.rounds_to_converge.map_or("-".into(), |r| r.to_string())),
+];
+
+pub(crate) fn percent(share: Option<f64>) -> String {
+    share.map_or("-".to_string(), |share| format!("{:.1} %", 100.0 * share))
+}
+
+pub(crate) fn mebibytes(bytes: Option<u64>) -> String {
+    bytes.map_or("-".to_string(), |bytes| format!("{:.2}", bytes as f64 / MEBIBYTE))
+}
+
+/// The points `(x of the round, y)` of a curve over rounds.
+fn against(points: &[(f64, f64)], x: &[(u64, f64)]) -> Vec<(f64, f64)> {
+    let x_of = |round: f64| x.iter().find(|(of, _)| *of as f64 == round).map(|(_, x)| *x);
+    points.iter().filter_map(|&(round, y)| Some((x_of(round)?, y))).collect()
+}
+
+/// A name for each run: its method, with whatever else tells the runs apart.
+fn labels(configs: &[RunConfig]) -> Vec<String> {
+    let differs = |value: &dyn Fn(&RunConfig) -> String| {
+        configs.iter().any(|config| value(config) != value(&configs[0]))
+    };
+    let parts: [&dyn Fn(&RunConfig) -> String; 4] = [
+        &|config| config.dataset.short_name().to_string(),
+        &|config| config.model.short_name().to_string(),
+        &|config| config.experiment.clone(),
+        &|config| format!("seed {}", config.seed),
+    ];
+    let mut labels: Vec<String> = configs
+        .iter()
+        .map(|config| {
+            let mut label = config.method.name.clone();
+            for value in parts.iter().filter(|value| differs(value)) {
+                label = format!("{label}, {}", value(config));
+            }
+            label
+        })
+        .collect();
+    // Runs that only differ in their options are numbered.
+    for index in 0..labels.len() {
+        let same = |label: &&String| **label == labels[index];
+        if labels.iter().filter(same).count() > 1 {
+            let label = labels[index].clone();
+            let mut number = 0;
+            for other in labels.iter_mut().filter(|other| **other == label) {
+                number += 1;
+                *other = format!("{label} ({number})");
+            }
+        }
+    }
+    labels
+}

@@ -1,0 +1,226 @@
+//! [`RunConfig`]: everything that decides what a run computes.
+//!
+//! A configuration is made in layers: the defaults, a preset, a file, single options. Each layer
+//! names only what it changes; what it names must exist. See [`layers`].
+//!
+//! - [`dataset`]: the part about data.
+//! - [`layers`]: from TOML and `key=value` to a configuration, and back.
+
+pub mod dataset;
+pub mod layers;
+
+use std::path::{Path, PathBuf};
+
+pub use dataset::DatasetConfig;
+use serde::{Deserialize, Serialize};
+use spry_core::SimulationConfig;
+use spry_models::Peft;
+use spry_strategies::Method;
+
+use crate::{Error, Result, bundled};
+
+/// A run's configuration, as in its `config.toml`. The defaults are the paper's for Spry on AG
+/// News.
+///
+/// ```
+/// use spry_runner::RunConfig;
+///
+/// let config = RunConfig::default().with_assignments(&["method.name=fedavg", "seed=3"])?;
+/// assert_eq!((config.method.name.as_str(), config.seed), ("fedavg", 3));
+/// let error = RunConfig::default().with_assignments(&["cohort_sise=3"]).unwrap_err();
+/// assert!(error.to_string().contains("did you mean `cohort_size`?"));
+/// # Ok::<(), spry_runner::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name that tells runs with the same dataset and method apart.
+    pub experiment: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Number of rounds.
+    pub num_server_rounds: u64,
+    /// Clients per round.
+    pub cohort_size: usize,
+    /// End the run after the round in which the clients' forward passes reach this number.
+    pub max_forward_passes: Option<u64>,
+    /// Evaluate the global parameters every so many rounds (and after the last); 0 means never.
+    pub evaluate_every: u64,
+    /// Examples per evaluation batch.
+    pub eval_batch_size: usize,
+    /// Whether clients evaluate the parameters on their own test part before and after training.
+    pub personalized: bool,
+    /// Write a checkpoint every so many rounds, and after the last.
+    pub checkpoint_every: u64,
+    /// Clients that work at the same time; 0 means one per core. Does not change results.
+    pub jobs: usize,
+    /// Where to compute: `flex`, or another device of this build.
+    pub device: String,
+    /// What is finetuned.
+    pub model: ModelConfig,
+    /// What it is finetuned on.
+    pub dataset: DatasetConfig,
+    /// Which parameters are trainable.
+    pub peft: Peft,
+    /// The federated method.
+    pub method: Method,
+}
+
+/// The model to finetune.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A Hugging Face directory or hub id, or the bundled `tiny-bert`.
+    pub name_or_path: String,
+    /// Make the classification head afresh even if the checkpoint has one.
+    pub fresh_head: bool,
+    /// Train with the model's dropout, as PyTorch's `train()` does.
+    pub dropout: bool,
+    /// Start from this adapter: a directory in peft's format.
+    pub adapter: Option<PathBuf>,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            name_or_path: "google-bert/bert-base-uncased".to_string(),
+            fresh_head: false,
+            dropout: false,
+            adapter: None,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Whether it comes with this program.
+    pub fn is_bundled(&self) -> bool {
+        self.name_or_path == bundled::MODEL
+    }
+
+    /// Its name without the folders or organisation before it.
+    pub fn short_name(&self) -> &str {
+        dataset::last_part(&self.name_or_path)
+    }
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        let SimulationConfig { cohort_size, eval_batch_size, personalized, jobs, .. } =
+            SimulationConfig::default();
+        Self {
+            experiment: "default".to_string(),
+            seed: 0,
+            num_server_rounds: 1500,
+            cohort_size,
+            max_forward_passes: None,
+            evaluate_every: 10,
+            eval_batch_size,
+            personalized,
+            checkpoint_every: 10,
+            jobs,
+            device: spry_core::device::names()[0].to_string(),
+            model: ModelConfig::default(),
+            dataset: DatasetConfig::new(spry_data::spec::AG_NEWS.name),
+            peft: Peft::Lora(Default::default()),
+            method: (spry_strategies::spry::SPEC.method)(),
+        }
+    }
+}
+
+impl RunConfig {
+    /// The options of the simulation.
+    pub fn simulation(&self) -> SimulationConfig {
+        SimulationConfig {
+            num_server_rounds: self.num_server_rounds,
+            cohort_size: self.cohort_size,
+            seed: self.seed,
+            jobs: self.jobs,
+            evaluate_every: self.evaluate_every,
+            personalized: self.personalized,
+            max_forward_passes: self.max_forward_passes,
+            eval_batch_size: self.eval_batch_size,
+        }
+    }
+
+    /// Where a run goes unless told otherwise: `results/<dataset>/<method>/<experiment>`.
+    pub fn default_folder(&self) -> PathBuf {
+        Path::new("results")
+            .join(self.dataset.short_name())
+            .join(&self.method.name)
+            .join(&self.experiment)
+    }
+
+    /// Checks what can be checked without data and model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] for values that are out of their range or contradict each other.
+    pub fn validate(&self) -> Result<()> {
+        let at_least_1 = [
+            ("num_server_rounds", self.num_server_rounds),
+            ("cohort_size", self.cohort_size as u64),
+            ("checkpoint_every", self.checkpoint_every),
+            ("eval_batch_size", self.eval_batch_size as u64),
+            ("dataset.num_clients", self.dataset.num_clients as u64),
+            ("dataset.max_length", self.dataset.max_length as u64),
+            ("dataset.max_examples", self.dataset.max_examples.unwrap_or(1) as u64),
+            ("max_forward_passes", self.max_forward_passes.unwrap_or(1)),
+        ];
+        if let Some((key, _)) = at_least_1.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Input(format!("`{key}` is 0, but must be at least 1")));
+        }
+        if self.cohort_size > self.dataset.num_clients {
+            return Err(Error::Input(format!(
+                "`cohort_size` is {}, but must be at most `dataset.num_clients`, which is {}",
+                self.cohort_size, self.dataset.num_clients
+            )));
+        }
+        let parts = |text: &str| text.split(['/', '\\']).any(|part| part.is_empty() || part == "..");
+        if parts(&self.experiment) {
+            return Err(Error::Input(format!(
+                "`experiment` is `{}`, but must be usable as the name of a folder",
+                self.experiment
+            )));
+        }
+        self.dataset.partitioner.validate()?;
+        if !(self.dataset.train_share > 0.0 && self.dataset.train_share <= 1.0) {
+            return Err(Error::Input(format!(
+                "`dataset.train_share` is {}, but must be above 0 and at most 1",
+                self.dataset.train_share
+            )));
+        }
+        spry_core::device::parse(&self.device).map_err(layers::explained)?;
+        self.peft.validate()?;
+        Ok(self.method.validate()?)
+    }
+
+    /// The configuration with local directories as absolute paths, so that it means the same
+    /// wherever it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a directory cannot be resolved.
+    pub fn with_absolute_paths(mut self) -> Result<Self> {
+        let absolute = |name: &str| -> Result<Option<String>> {
+            if !Path::new(name).is_dir() {
+                return Ok(None);
+            }
+            let path = std::fs::canonicalize(name).map_err(Error::io(name))?;
+            Ok(Some(path.display().to_string()))
+        };
+        if !self.model.is_bundled() {
+            let path = absolute(&self.model.name_or_path)?;
+            self.model.name_or_path = path.unwrap_or(self.model.name_or_path);
+        }
+        if !self.dataset.is_bundled() {
+            let path = absolute(self.dataset.location())?;
+            self.dataset.source = path.or(self.dataset.source);
+            self.dataset.name = self.dataset.short_name().to_string();
+        }
+        if let Some(adapter) = &self.model.adapter {
+            self.model.adapter =
+                Some(std::fs::canonicalize(adapter).map_err(Error::io(adapter))?);
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,211 @@
+//! What a run works with: a model with its finetuning method, and clients with their data.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use spry_core::{ClientData, ParamSet, Seed};
+use spry_data::hub::RepoKind;
+use spry_data::{
+    ClientShare, EncodedExample, Hub, PartitionCache, Source, TextDataset, TextTokenizer,
+};
+use spry_models::peft::adapter;
+use spry_models::{Classifier, LoadOptions, Model, TextClient};
+use tracing::info;
+
+use crate::config::{DatasetConfig, ModelConfig};
+use crate::{Result, RunConfig, bundled};
+
+/// Files of a model on the hub: those that are needed, and where a tokenizer may be instead.
+const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+
+/// A model's folder; that of the bundled one is removed when the value is dropped.
+pub enum ModelFolder {
+    /// The user's, or the hub's snapshot.
+    Kept(PathBuf),
+    /// The bundled model's.
+    Temporary(tempfile::TempDir),
+}
+
+impl ModelFolder {
+    /// Finds a model, downloading it if need be.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn find(config: &ModelConfig, hub: &Hub) -> Result<Self> {
+        if config.is_bundled() {
+            return Ok(Self::Temporary(bundled::model()?));
+        }
+        let source = Source::parse(&config.name_or_path)?;
+        Ok(Self::Kept(match &source {
+            Source::Directory(folder) => folder.clone(),
+            Source::Hub(_) => {
+                let paths = hub.files(&source, RepoKind::Model, &MODEL_FILES)?;
+                // All files of a snapshot are in one folder.
+                paths[0].parent().unwrap_or(Path::new(".")).to_path_buf()
+            }
+        }))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Kept(folder) => folder,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+/// Loads a dataset, or the random sample of it that the configuration asks for.
+///
+/// # Errors
+///
+/// If it cannot be found or read.
+pub fn load_dataset(config: &DatasetConfig, hub: &Hub, seed: u64) -> Result<TextDataset> {
+    let mut dataset = match config.is_bundled() {
+        true => bundled::dataset(),
+        false => TextDataset::load(hub, &Source::parse(config.location())?, config.spec())?,
+    };
+    dataset.name = config.short_name().to_string();
+    let available = dataset.examples.len();
+    if let Some(count) = config.max_examples {
+        dataset.sample(count, &Seed::new(seed));
+    }
+    info!(
+        "data: {}, {} of {available} examples in {} classes",
+        dataset.name,
+        dataset.examples.len(),
+        dataset.classes.len()
+    );
+    Ok(dataset)
+}
+
+/// Deals a dataset to clients, or takes the same deal from the cache beside the hub's.
+///
+/// # Errors
+///
+/// If there are more clients than examples, or an option is out of its range.
+pub fn partition(
+    config: &DatasetConfig,
+    labels: &[usize],
+    hub: &Hub,
+    seed: u64,
+) -> Result<Vec<ClientShare>> {
+    let cache = hub.cache().parent().unwrap_or(Path::new(".")).join("spry-partitions");
+    let partition = PartitionCache::new(cache).partition(
+        &config.partitioner,
+        labels,
+        config.num_clients,
+        config.train_share,
+        seed,
+    )?;
+    Ok(partition.clients)
+}
+
+/// A model and its clients, ready for a simulation.
+pub struct Inputs {
+    /// The model with its finetuning method.
+    pub classifier: Classifier,
+    /// The trainable parameters before the first round.
+    pub params: ParamSet,
+    shares: Vec<ClientShare>,
+    examples: Arc<Vec<EncodedExample>>,
+    pad_id: u32,
+    uses_dropout: bool,
+}
+
+impl Inputs {
+    /// Loads what a configuration names.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be found or read, or does not belong together.
+    pub fn load(config: &RunConfig, hub: &Hub) -> Result<Self> {
+        let dataset = load_dataset(&config.dataset, hub, config.seed)?;
+        let labels = dataset.labels();
+        let shares = partition(&config.dataset, &labels, hub, config.seed)?;
+        let folder = ModelFolder::find(&config.model, hub)?;
+        let options = LoadOptions {
+            device: spry_core::device::parse(&config.device)?,
+            num_labels: Some(dataset.classes.len()),
+            fresh_head: config.model.fresh_head,
+            seed: config.seed,
+            ..Default::default()
+        };
+        let model = Model::load(folder.path(), &options)?;
+        if !model.fresh().is_empty() {
+            info!("made afresh, as the checkpoint has none: {}", model.fresh().join(", "));
+        }
+        let max_length = config.dataset.max_length.min(model.architecture().max_length());
+        let tokenizer = TextTokenizer::load(folder.path(), max_length)?;
+        let examples = Arc::new(tokenizer.encode(&dataset.examples)?);
+
+        let (classifier, params) = match &config.model.adapter {
+            None => {
+                let classifier = Classifier::new(Arc::new(model), config.peft.clone())?;
+                let params = classifier.trainable(&Seed::new(config.seed).child("adapter", 0))?;
+                (classifier, params)
+            }
+            Some(folder) => {
+                let (params, own) = adapter::read(folder, &config.peft, &model)?;
+                let model = Arc::new(model.with_weights(&own)?);
+                info!("starting from the adapter in {}", folder.display());
+                (Classifier::new(model, config.peft.clone())?, params)
+            }
+        };
+        info!(
+            "model: {}, {} of {} weights trainable",
+            config.model.short_name(),
+            params.num_elements(),
+            classifier.model().weights().num_elements(),
+        );
+        Ok(Self {
+            classifier,
+            params,
+            shares,
+            examples,
+            pad_id: tokenizer.pad_id(),
+            uses_dropout: config.model.dropout,
+        })
+    }
+
+    /// The clients, each with its share of the data; they share one model.
+    pub fn clients(&self) -> Vec<Box<dyn ClientData>> {
+        let client = |share: &ClientShare| {
+            Box::new(TextClient::new(
+                self.classifier.clone(),
+                self.examples.clone(),
+                share.clone(),
+                self.pad_id,
+                self.uses_dropout,
+            )) as Box<dyn ClientData>
+        };
+        self.shares.iter().map(client).collect()
+    }
+
+    /// A hash of everything that was loaded: weights, initial parameters, encoded examples, shares.
+    /// A run can only be resumed with the same.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: only if something could not be serialised.
+    pub fn fingerprint(&self) -> Result<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        for set in [self.classifier.model().weights(), &self.params] {
+            for (path, param) in set.iter() {
+                hasher.update(path.as_bytes());
+                let bytes = postcard::to_allocvec(param).map_err(spry_core::Error::from)?;
+                hasher.update(&bytes);
+            }
+        }
+        for example in self.examples.iter() {
+            for id in example.input_ids.iter().chain(&example.token_type_ids) {
+                hasher.update(&id.to_le_bytes());
+            }
+            hasher.update(&(example.label as u64).to_le_bytes());
+        }
+        let shares = postcard::to_allocvec(&self.shares).map_err(spry_core::Error::from)?;
+        hasher.update(&shares);
+        Ok(*hasher.finalize().as_bytes())
+    }
+}

@@ -1,0 +1,95 @@
+//! The pictures of one run.
+
+use std::path::Path;
+
+use spry_data::files::write_atomically;
+
+use super::LinePlot;
+use crate::Result;
+use crate::run::records::{Records, RoundRow};
+
+/// Bytes in a mebibyte.
+const MEBIBYTE: f64 = (1 << 20) as f64;
+
+/// Writes `loss.svg`, `accuracy.svg`, `bytes.svg`, `memory.svg` and `time.svg` into a folder; a
+/// picture without anything to show is not written.
+///
+/// # Errors
+///
+/// If one cannot be drawn or written.
+pub fn write(folder: &Path, records: &Records) -> Result<()> {
+    for (name, plot) in plots(records) {
+        if let Some(svg) = plot.to_svg()? {
+            write_atomically(&folder.join(format!("{name}.svg")), svg.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
+    let curve = |name: &str, scale: f64, value: fn(&RoundRow) -> Option<f64>| {
+        (name.to_string(), records.curve(|row| value(row).map(|value| scale * value)))
+    };
+    let plot = |title: &str, y_label: &str, curves| LinePlot {
+        title: title.to_string(),
+        x_label: "server round".to_string(),
+        y_label: y_label.to_string(),
+        y_range: None,
+        curves,
+    };
+    let total = |value: fn(&RoundRow) -> u64| {
+        let mut sum = 0;
+        let add = |row: &RoundRow| {
+            sum += value(row);
+            (row.server_round as f64, sum as f64 / MEBIBYTE)
+        };
+        records.rounds.iter().map(add).collect::<Vec<_>>()
+    };
+    let rounds = || {
+        let is_round = |row: &&crate::run::records::ResourceRow| row.client.is_none();
+        records.resources.iter().filter(is_round).filter(|row| row.server_round > 0)
+    };
+    let mebibytes = |bytes: u64| bytes as f64 / MEBIBYTE;
+    let peaks = rounds()
+        .filter_map(|row| Some((row.server_round as f64, mebibytes(row.peak_bytes?))))
+        .collect();
+    let seconds = rounds().map(|row| (row.server_round as f64, row.wall_secs)).collect();
+    let loss = vec![
+        curve("training", 1.0, |row| row.train_loss),
+        curve("test, global parameters", 1.0, |row| row.generalized_loss),
+        curve("own test part, locally trained", 1.0, |row| row.personalized_loss),
+    ];
+    let accuracy = vec![
+        curve("generalised: global parameters", 100.0, |row| row.generalized_accuracy),
+        curve("personalised: locally trained", 100.0, |row| row.personalized_accuracy),
+        curve("own test part, as received", 100.0, |row| row.received_accuracy),
+    ];
+    let bytes = vec![
+        ("sent by clients".to_string(), total(|row| row.bytes_up)),
+        ("sent by the server".to_string(), total(|row| row.bytes_down)),
+    ];
+    [
+        ("loss", plot("Loss", "cross entropy", loss)),
+        (
+            "accuracy",
+            LinePlot { y_range: Some((0.0, 100.0)), ..plot("Accuracy", "accuracy (%)", accuracy) },
+        ),
+        ("bytes", plot("Communication", "MiB since the start", bytes)),
+        (
+            "memory",
+            plot(
+                "Peak memory of a client above the weights",
+                "MiB",
+                vec![("largest of the cohort".to_string(), peaks)],
+            ),
+        ),
+        (
+            "time",
+            plot(
+                "Time of a round",
+                "seconds",
+                vec![("clients and aggregation".to_string(), seconds)],
+            ),
+        ),
+    ]
+}

@@ -1,0 +1,275 @@
+//! A run: from a configuration to a folder with everything that came of it.
+//!
+//! - [`records`]: what is measured, as rows.
+//! - [`metrics`]: rows in Parquet files.
+//! - [`checkpoint`]: what is needed to go on later.
+//! - [`summary`]: the outcome in one file.
+//! - [`folder`]: which file is where.
+
+pub mod checkpoint;
+pub mod folder;
+pub mod metrics;
+pub mod records;
+pub mod summary;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use checkpoint::Checkpoint;
+pub use folder::RunFolder;
+pub(crate) use folder::shell_quoted;
+use records::Records;
+use spry_core::{Event, MemoryMeter, Simulation, StopSignal};
+use spry_data::Hub;
+use spry_models::Peft;
+use spry_models::peft::adapter;
+use spry_strategies::Method;
+pub use summary::Summary;
+use tracing::{error, info, warn};
+
+use crate::inputs::ModelFolder;
+use crate::tensorboard::EventFile;
+use crate::{Error, Inputs, Result, RunConfig, plots};
+
+/// A run in its folder, at its start or in the middle.
+pub struct Run {
+    config: RunConfig,
+    folder: RunFolder,
+    fingerprint: [u8; 32],
+    inputs: Inputs,
+    simulation: Simulation<Method>,
+    records: Records,
+    events: EventFile,
+}
+
+impl Run {
+    /// Begins a run in a folder that must be empty or not there. Everything that the configuration
+    /// names is loaded and checked before the folder is made.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration cannot be used, something cannot be loaded, or the folder cannot be
+    /// made.
+    pub fn create(config: RunConfig, folder: &Path, hub: &Hub) -> Result<Self> {
+        config.validate()?;
+        let config = config.with_absolute_paths()?;
+        folder::check_unused(folder)?;
+        let (inputs, simulation) = prepare(&config, hub)?;
+        let folder = RunFolder::create(folder)?;
+        folder.write_config(&config)?;
+        Self::begin(config, folder, inputs, simulation)
+    }
+
+    /// Goes on with the run in a folder, from its newest checkpoint; from the start if there is
+    /// none yet. `jobs` replaces the configuration's number, which does not change results.
+    ///
+    /// # Errors
+    ///
+    /// If there is no run, its checkpoints are damaged, or model and data are not what they were.
+    pub fn resume(folder: &Path, jobs: Option<usize>, hub: &Hub) -> Result<Self> {
+        let folder = RunFolder::open(folder)?;
+        let mut config = folder.read_config()?;
+        config.jobs = jobs.unwrap_or(config.jobs);
+        config.validate()?;
+        folder.remove_leftovers();
+        let checkpoint = Checkpoint::newest(&folder.checkpoints())?;
+        let (inputs, simulation) = prepare(&config, hub)?;
+        let mut run = Self::begin(config, folder, inputs, simulation)?;
+        let Some(Checkpoint { fingerprint, snapshot, records }) = checkpoint else {
+            info!("no checkpoint yet: starting from the beginning");
+            return Ok(run);
+        };
+        if fingerprint != run.fingerprint {
+            return Err(Error::Input(format!(
+                "{}: the model or the data is not what it was when the run began; it cannot be \
+                 resumed, only begun anew in another folder",
+                run.folder.path().display()
+            )));
+        }
+        info!("resuming after {} rounds", snapshot.state.server_round);
+        run.simulation.restore(snapshot)?;
+        run.records = records;
+        Ok(run)
+    }
+
+    fn begin(
+        config: RunConfig,
+        folder: RunFolder,
+        inputs: Inputs,
+        simulation: Simulation<Method>,
+    ) -> Result<Self> {
+        let fingerprint = inputs.fingerprint()?;
+        let events = EventFile::at(&folder.tensorboard());
+        let records = Records::default();
+        Ok(Self { config, folder, fingerprint, inputs, simulation, records, events })
+    }
+
+    /// Measures the peak memory of each client's work with `meter`.
+    pub fn with_memory_meter(mut self, meter: Arc<dyn MemoryMeter>) -> Self {
+        self.simulation = self.simulation.with_memory_meter(meter);
+        self
+    }
+
+    /// The run's configuration.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Number of rounds that have ended.
+    pub fn rounds(&self) -> u64 {
+        self.simulation.outcome().rounds
+    }
+
+    /// The signal that interrupts the run after the current local steps.
+    pub fn stop_signal(&self) -> StopSignal {
+        self.simulation.stop_signal()
+    }
+
+    /// Runs to the end, with a checkpoint and all results every so many rounds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] after the stop signal, with a checkpoint written; what the simulation
+    /// reports; or if a file cannot be written. Whatever it is, the run can be resumed from its
+    /// newest checkpoint.
+    pub fn execute(&mut self, mut observe: impl FnMut(&Event<'_>)) -> Result<Summary> {
+        self.events.rewrite(&self.records)?;
+        loop {
+            let (records, events) = (&mut self.records, &mut self.events);
+            let mut failed_to_write = None;
+            let advanced = self.simulation.advance(|event| {
+                log(&event);
+                records.on_event(&event);
+                if let Err(error) = events.on_event(&event, records) {
+                    failed_to_write.get_or_insert(error);
+                }
+                observe(&event);
+            });
+            failed_to_write.map_or(Ok(()), Err)?;
+            let is_finished = !advanced.inspect_err(|error| error!("the run failed: {error}"))?;
+            let is_stopped = self.simulation.outcome().stopped;
+            let is_due = self.rounds().is_multiple_of(self.config.checkpoint_every);
+            if is_finished || is_due {
+                self.save(is_finished && !is_stopped)?;
+            }
+            if is_stopped {
+                let folder = self.folder.path().to_path_buf();
+                return Err(Error::Interrupted { folder, rounds: self.rounds() });
+            }
+            if is_finished {
+                return Ok(self.summary(true));
+            }
+        }
+    }
+
+    /// Writes a checkpoint, then all results up to here.
+    fn save(&self, is_finished: bool) -> Result<()> {
+        let snapshot = self.simulation.snapshot();
+        let records = self.records.clone();
+        Checkpoint { fingerprint: self.fingerprint, snapshot, records }
+            .write(&self.folder.checkpoints())?;
+        metrics::write(&self.folder.rounds(), &self.records.rounds)?;
+        metrics::write(&self.folder.clients(), &self.records.clients)?;
+        metrics::write(&self.folder.resources(), &self.records.resources)?;
+        plots::run::write(&self.folder.plots(), &self.records)?;
+        export(
+            &self.folder.adapter(),
+            &self.config,
+            &self.inputs,
+            &self.simulation.state().params,
+        )?;
+        // Last: who sees a finished summary finds everything else finished, too.
+        self.summary(is_finished).write(&self.folder.summary())
+    }
+
+    fn summary(&self, is_finished: bool) -> Summary {
+        let weight_bytes = self.inputs.classifier.model().weight_bytes();
+        let trainable = self.inputs.params.num_elements();
+        let outcome = self.simulation.outcome();
+        Summary::new(&self.config, outcome, &self.records, weight_bytes, trainable, is_finished)
+    }
+}
+
+/// Loads the inputs and makes the simulation, before its first round.
+fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)> {
+    let inputs = Inputs::load(config, hub)?;
+    let simulation = Simulation::new(
+        config.method.clone(),
+        inputs.clients(),
+        inputs.params.clone(),
+        config.simulation(),
+    )?;
+    simulation.check()?;
+    Ok((inputs, simulation))
+}
+
+/// Writes trained parameters in a format that Python loads: an adapter, or for methods that train
+/// the model's own weights the whole model.
+pub(crate) fn export(
+    folder: &Path,
+    config: &RunConfig,
+    inputs: &Inputs,
+    params: &spry_core::ParamSet,
+) -> Result<()> {
+    let model = inputs.classifier.model();
+    match &config.peft {
+        peft @ (Peft::Lora(_) | Peft::Ia3(_)) => {
+            adapter::write(folder, peft, model, params, &config.model.name_or_path)?;
+        }
+        Peft::BitFit | Peft::Head | Peft::Full => model.save(folder, params)?,
+    }
+    Ok(())
+}
+
+/// Copies a model's configuration and tokenizer, and its weights if asked for.
+pub(crate) fn copy_model_files(
+    config: &RunConfig,
+    hub: &Hub,
+    to: &Path,
+    with_weights: bool,
+) -> Result<()> {
+    let from = ModelFolder::find(&config.model, hub)?;
+    let weights = with_weights.then_some("model.safetensors");
+    let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"];
+    for name in names.into_iter().chain(weights) {
+        let path = from.path().join(name);
+        if path.is_file() {
+            let contents = std::fs::read(&path).map_err(Error::io(&path))?;
+            spry_data::files::write_atomically(&to.join(name), &contents)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the log says of an event. Rounds are counted as in the results, from 1.
+fn log(event: &Event<'_>) {
+    match event {
+        Event::RoundFinished(summary) => {
+            let loss = summary.report.as_ref().map(|report| report.train_loss);
+            let loss = loss.map_or(String::new(), |loss| format!(": train loss {loss:.4}"));
+            let round = summary.server_round + 1;
+            tracing::debug!("round {round}{loss}, {:.2} s", summary.wall.as_secs_f64());
+        }
+        Event::Evaluated { rounds, generalized, .. } => {
+            let (loss, accuracy) = (generalized.loss(), 100.0 * generalized.accuracy());
+            tracing::debug!("after {rounds} rounds: test loss {loss:.4}, accuracy {accuracy:.1} %");
+        }
+        Event::ClientFailed { server_round, client, error } => {
+            warn!("round {}: client {client} failed: {error}", server_round + 1);
+        }
+        Event::ClientLeftOut { server_round, left_out } => {
+            let (client, reason) = (left_out.client, &left_out.reason);
+            info!("round {}: client {client} left out: {reason}", server_round + 1);
+        }
+        Event::RoundSkipped { server_round, error } => {
+            warn!("round {} changed nothing: {error}", server_round + 1);
+        }
+        Event::Stopped { rounds } => info!("stopped on request after {rounds} rounds"),
+        _ => {}
+    }
+}

@@ -1,0 +1,208 @@
+//! The outcome of a run in one file, `summary.json`.
+
+use std::path::Path;
+
+use comfy_table::{Table, presets};
+use serde::{Deserialize, Serialize};
+use spry_core::Outcome;
+use spry_data::files::write_atomically;
+
+use super::records::{Records, RoundRow};
+use crate::compare::{mebibytes, percent};
+use crate::{Error, Result, RunConfig};
+
+/// The outcome of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The method's name.
+    pub method: String,
+    /// The dataset's name.
+    pub dataset: String,
+    /// The model's name.
+    pub model: String,
+    /// The experiment's name.
+    pub experiment: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// Whether the run has come to its end.
+    pub finished: bool,
+    /// Number of rounds that ended.
+    pub rounds: u64,
+    /// Number of rounds that had ended at the last evaluation.
+    pub evaluated_after_rounds: u64,
+    /// Accuracy of the global parameters on all clients' test parts, in `[0, 1]`.
+    pub generalized_accuracy: Option<f64>,
+    /// Their loss there.
+    pub generalized_loss: Option<f64>,
+    /// The highest of the evaluated accuracies.
+    pub best_generalized_accuracy: Option<f64>,
+    /// Accuracy of the last cohort's locally trained parameters on their own test parts.
+    pub personalized_accuracy: Option<f64>,
+    /// The same for the parameters that they received.
+    pub received_accuracy: Option<f64>,
+    /// Forward passes of one example that training cost.
+    pub forward_passes: u64,
+    /// Bytes that clients sent.
+    pub bytes_up: u64,
+    /// Bytes that the server sent.
+    pub bytes_down: u64,
+    /// Largest peak of a client, above the weights.
+    pub peak_client_bytes: Option<u64>,
+    /// Size of the model's weights.
+    pub weight_bytes: u64,
+    /// Number of trainable values.
+    pub trainable_values: u64,
+    /// Duration of the run, evaluations included.
+    pub wall_secs: f64,
+    /// Rounds until the run had converged by the paper's criterion; see [`rounds_to_converge`].
+    pub rounds_to_converge: Option<u64>,
+}
+
+impl Summary {
+    /// Of a run as far as it has come.
+    pub fn new(
+        config: &RunConfig,
+        outcome: &Outcome,
+        records: &Records,
+        weight_bytes: u64,
+        trainable_values: usize,
+        finished: bool,
+    ) -> Self {
+        let accuracies = records.rounds.iter().filter_map(|row| row.generalized_accuracy);
+        let last = |value: fn(&RoundRow) -> Option<f64>| {
+            records.rounds.last().filter(|row| row.server_round > 0).and_then(value)
+        };
+        Self {
+            method: config.method.name.clone(),
+            dataset: config.dataset.short_name().to_string(),
+            model: config.model.short_name().to_string(),
+            experiment: config.experiment.clone(),
+            seed: config.seed,
+            finished,
+            rounds: outcome.rounds,
+            evaluated_after_rounds: outcome.evaluated_after_rounds,
+            generalized_accuracy: outcome.generalized.map(|e| e.accuracy()),
+            generalized_loss: outcome.generalized.map(|e| e.loss()),
+            best_generalized_accuracy: accuracies.reduce(f64::max),
+            personalized_accuracy: last(|row| row.personalized_accuracy),
+            received_accuracy: last(|row| row.received_accuracy),
+            forward_passes: outcome.forward_passes,
+            bytes_up: outcome.bytes_up,
+            bytes_down: outcome.bytes_down,
+            peak_client_bytes: outcome.peak_client_bytes,
+            weight_bytes,
+            trainable_values: trainable_values as u64,
+            wall_secs: outcome.wall.as_secs_f64(),
+            rounds_to_converge: rounds_to_converge(&records.rounds),
+        }
+    }
+
+    /// The outcome as a table for people.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_BORDERS_ONLY);
+        let size = |bytes: Option<u64>| match bytes {
+            Some(_) => format!("{} MiB", mebibytes(bytes)),
+            None => "-".to_string(),
+        };
+        let rounds = match self.finished {
+            true => self.rounds.to_string(),
+            false => format!("{} (unfinished)", self.rounds),
+        };
+        let converged = self.rounds_to_converge.map_or("-".to_string(), |r| r.to_string());
+        for (name, value) in [
+            ("method", self.method.clone()),
+            ("model", self.model.clone()),
+            ("dataset", self.dataset.clone()),
+            ("rounds", rounds),
+            ("evaluated after round", self.evaluated_after_rounds.to_string()),
+            ("test accuracy (generalised)", percent(self.generalized_accuracy)),
+            (
+                "test loss (generalised)",
+                self.generalized_loss.map_or("-".to_string(), |loss| format!("{loss:.4}")),
+            ),
+            ("best test accuracy", percent(self.best_generalized_accuracy)),
+            ("last cohort on own test parts, as received", percent(self.received_accuracy)),
+            ("... after local training (personalised)", percent(self.personalized_accuracy)),
+            ("converged after round", converged),
+            ("training work, in forward passes of one example", self.forward_passes.to_string()),
+            ("sent by clients", size(Some(self.bytes_up))),
+            ("sent by the server", size(Some(self.bytes_down))),
+            ("weights of the model", size(Some(self.weight_bytes))),
+            ("peak of a client, above the weights", size(self.peak_client_bytes)),
+            ("time", format!("{:.1} s", self.wall_secs)),
+        ] {
+            table.add_row([name.to_string(), value]);
+        }
+        table.to_string()
+    }
+
+    /// Writes the file, which appears whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let json = serde_json::to_string_pretty(self).map_err(spry_core::Error::objective)? + "\n";
+        Ok(write_atomically(path, json.as_bytes())?)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it is not one of this program's.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        serde_json::from_str(&text).map_err(|error| Error::Damaged {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// Rounds between two looks at the metric.
+pub const CONVERGENCE_WINDOW: u64 = 50;
+
+/// A variance of accuracies counts as unchanged if it moves by at most that of 1 %.
+pub const UNCHANGED_VARIANCE: f64 = 1e-4;
+
+/// Rounds until the run had converged by the paper's criterion (section 5): no change in the
+/// variance of the metric, looked at every 50 rounds.
+///
+/// That is the first multiple of [`CONVERGENCE_WINDOW`] at which the variance of the generalised
+/// accuracies in the window that ends there differs by at most [`UNCHANGED_VARIANCE`] from that of
+/// the window before, with at least two evaluations in each. A run that never learns anything
+/// converges, too; read it beside the accuracy.
+///
+/// ```
+/// use spry_runner::run::records::RoundRow;
+/// use spry_runner::run::summary::rounds_to_converge;
+///
+/// let row = |round: u64, accuracy| RoundRow {
+///     server_round: round,
+///     generalized_accuracy: Some(accuracy),
+///     ..Default::default()
+/// };
+/// // Climbs for 100 rounds, then stays.
+/// let rows: Vec<RoundRow> =
+///     (0..=25).map(|i| row(10 * i, if i < 10 { 0.09 * i as f64 } else { 0.9 })).collect();
+/// assert_eq!(rounds_to_converge(&rows), Some(100));
+/// assert_eq!(rounds_to_converge(&rows[..7]), None);
+/// ```
+pub fn rounds_to_converge(rows: &[RoundRow]) -> Option<u64> {
+    let variance = |end: u64| {
+        let window = end - CONVERGENCE_WINDOW + 1..=end;
+        let in_window = rows.iter().filter(|row| window.contains(&row.server_round));
+        let values: Vec<f64> = in_window.filter_map(|row| row.generalized_accuracy).collect();
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        (values.len() >= 2)
+            .then(|| values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count)
+    };
+    let last = rows.last()?.server_round;
+    (2..=last / CONVERGENCE_WINDOW).map(|window| window * CONVERGENCE_WINDOW).find(|&end| {
+        let (before, now) = (variance(end - CONVERGENCE_WINDOW), variance(end));
+        before.zip(now).is_some_and(|(before, now)| (now - before).abs() <= UNCHANGED_VARIANCE)
+    })
+}

@@ -1,0 +1,189 @@
+//! What the user sees while something goes on: progress, notes, and Ctrl-C.
+//!
+//! On a terminal there is a progress bar with the time left; elsewhere only warnings are printed.
+//! All of it goes to standard error. Notes go through `tracing`, to the terminal and to the log
+//! file of the run that is going on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use spry_core::{Event, StopSignal};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::error::INTERRUPTED;
+use crate::{Error, Result};
+
+/// The bar on the terminal, which notes must not tear apart.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// The log of the run that is going on, or what will be in it once there is a folder.
+static LOG: Mutex<Log> = Mutex::new(Log::Pending(Vec::new()));
+
+enum Log {
+    Pending(Vec<u8>),
+    File(File),
+}
+
+/// What Ctrl-C stops.
+static RUNNING: Mutex<Option<StopSignal>> = Mutex::new(None);
+
+/// A value that is whole even if a thread panicked while it had it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sends notes to standard error (all on a terminal, else warnings) and to the log file.
+/// `is_for_machines` keeps progress and notes away even on a terminal.
+pub fn init(is_for_machines: bool) {
+    let shows_notes = io::stderr().is_terminal() && !is_for_machines;
+    let shown = if shows_notes { LevelFilter::INFO } else { LevelFilter::WARN };
+    let ours = |level| Targets::new().with_target("spry", level);
+    let terminal = fmt::layer()
+        .without_time()
+        .with_target(false)
+        .with_ansi(shows_notes)
+        .with_writer(|| AboveBar)
+        .with_filter(ours(shown));
+    let log = fmt::layer()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(|| ToLog)
+        .with_filter(ours(LevelFilter::DEBUG));
+    // A second call, as in tests, changes nothing.
+    let _ = tracing_subscriber::registry().with(terminal).with(log).try_init();
+}
+
+struct AboveBar;
+
+impl Write for AboveBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let print = || io::stderr().write_all(bytes).map(|()| bytes.len());
+        match &*locked(&BAR) {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+struct ToLog;
+
+impl Write for ToLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *locked(&LOG) {
+            Log::File(file) => file.write(bytes),
+            Log::Pending(pending) => pending.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Appends notes to a file from now on, beginning with those that had no file yet.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be written.
+pub fn log_to(path: &Path) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let mut file = file.map_err(Error::io(path))?;
+    let mut log = locked(&LOG);
+    if let Log::Pending(pending) = &*log {
+        file.write_all(pending).map_err(Error::io(path))?;
+    }
+    *log = Log::File(file);
+    Ok(())
+}
+
+/// Keeps notes until the next file is named.
+pub fn end_log() {
+    *locked(&LOG) = Log::Pending(Vec::new());
+}
+
+/// Makes Ctrl-C stop what [`stop_on_interrupt`] named, after its current steps; a second one, or
+/// one when there is nothing to stop, ends the process at once.
+///
+/// # Errors
+///
+/// [`Error::Failed`] if the system does not allow it.
+pub fn handle_interrupts() -> Result<()> {
+    let handler = || match &*locked(&RUNNING) {
+        Some(stop) if !stop.is_stopped() => {
+            stop.stop();
+            let _ = AboveBar.write_all(
+                b"stopping after the current steps; press Ctrl-C again to stop at once\n",
+            );
+        }
+        _ => std::process::exit(INTERRUPTED.into()),
+    };
+    ctrlc::set_handler(handler).map_err(|error| Error::Failed(format!("Ctrl-C: {error}")))
+}
+
+/// What the next Ctrl-C stops.
+pub fn stop_on_interrupt(stop: StopSignal) {
+    *locked(&RUNNING) = Some(stop);
+}
+
+/// A bar with round, loss, accuracy and the time left, on a terminal; nothing elsewhere.
+pub struct Progress {
+    bar: ProgressBar,
+    train_loss: Option<f64>,
+    test: Option<(f64, f64)>,
+}
+
+impl Progress {
+    /// Of a run of so many rounds, of which some have ended.
+    pub fn new(label: &str, rounds: u64, done: u64, is_hidden: bool) -> Self {
+        let bar = if is_hidden { ProgressBar::hidden() } else { ProgressBar::new(rounds) };
+        let template = "{prefix}{bar:24} round {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        if !label.is_empty() {
+            bar.set_prefix(format!("{label}: "));
+        }
+        bar.set_position(done);
+        bar.reset_eta();
+        *locked(&BAR) = Some(bar.clone());
+        Self { bar, train_loss: None, test: None }
+    }
+
+    /// Shows an event.
+    pub fn on_event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::RoundFinished(summary) => {
+                self.train_loss = summary.report.as_ref().map(|report| report.train_loss);
+                self.bar.inc(1);
+            }
+            Event::Evaluated { generalized, .. } => {
+                self.test = Some((generalized.loss(), generalized.accuracy()));
+            }
+            _ => return,
+        }
+        let train = self.train_loss.map_or(String::new(), |loss| format!("train loss {loss:.3}, "));
+        let test = self.test.map_or(String::new(), |(loss, accuracy)| {
+            format!("test loss {loss:.3}, accuracy {:.1} %", 100.0 * accuracy)
+        });
+        self.bar.set_message(train + &test);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        // Not `finish`, which would fill the bar of a run that stopped early.
+        self.bar.abandon();
+        *locked(&BAR) = None;
+    }
+}
