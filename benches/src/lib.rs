@@ -5,8 +5,8 @@
 //! - `cargo bench --bench client_step`: a step of Spry against inference and backpropagation.
 //! - `cargo bench --bench tangent_layout`: a list of tangents against one stacked tensor.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
 use spry_core::spry_dual::ops::DropoutSeed;
@@ -14,9 +14,9 @@ use spry_core::{
     ClientContext, ClientData, GradientEstimator, Objective, ParamRole, ParamSet, Seed, Split,
     Step, StopSignal,
 };
-use spry_data::TokenBatch;
-use spry_models::classification::ClassificationObjective;
-use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft};
+use spry_models::{LoadOptions, Model};
+pub use spry_runner::meter::peak_bytes;
+use spry_runner::profile;
 
 /// A model's sizes and those of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +58,15 @@ pub const BERT_BASE: Shape = Shape {
     seq: 64,
 };
 
-/// One batch on a model with LoRA (r = 1, on query and value).
-pub struct Workbench {
-    /// The batch's loss.
-    pub objective: ClassificationObjective,
-    /// All trainable parameters.
-    pub params: ParamSet,
-    /// Size of the model's weights in bytes.
-    pub weight_bytes: u64,
+/// The runner's workbench for a shape, with what only benchmarks need.
+pub struct Workbench(profile::Workbench);
+
+impl Deref for Workbench {
+    type Target = profile::Workbench;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Workbench {
@@ -80,28 +81,7 @@ impl Workbench {
             Some(folder) => Model::load(folder, &options)?,
             None => Model::random(shape.config, &options)?,
         };
-        let weight_bytes = model.weight_bytes();
-        let classifier = Classifier::new(Arc::new(model), Peft::Lora(LoraConfig::default()))?;
-        let Shape { batch, seq, .. } = shape;
-        let ids = Seed::new(0).uniforms(batch * seq);
-        let batch = TokenBatch {
-            batch,
-            seq,
-            input_ids: ids.into_iter().map(|u| (u * 30_000.0) as i64).collect(),
-            token_type_ids: vec![0; batch * seq],
-            attention_mask: vec![1.0; batch * seq],
-            labels: (0..batch as i64).map(|i| i % 4).collect(),
-        };
-        Ok(Self {
-            objective: classifier.objective(&batch, None)?,
-            params: classifier.trainable(&Seed::new(0))?,
-            weight_bytes,
-        })
-    }
-
-    /// Paths of all trainable parameters.
-    pub fn all(&self) -> Vec<String> {
-        self.params.paths().map(str::to_owned).collect()
+        Ok(Self(profile::Workbench::new(model, shape.batch, shape.seq)?))
     }
 
     /// What each client of Spry trains: one adapter group each, and the head.
@@ -127,9 +107,8 @@ impl Workbench {
         trains: &[String],
         seed: u64,
     ) -> ParamSet {
-        let seed = Seed::new(seed);
-        let estimate = estimator.gradient(&self.objective, &Step::new(&self.params, trains, &seed));
-        estimate.unwrap_or_else(|error| panic!("the step failed: {error}")).1
+        let gradient = self.0.step(estimator, trains, seed);
+        gradient.unwrap_or_else(|error| panic!("the step failed: {error}"))
     }
 
     /// What a step costs, in forward passes over the batch.
@@ -172,14 +151,6 @@ impl ClientData for OneBatch<'_> {
     ) -> spry_core::Result<Box<dyn Objective + '_>> {
         Ok(Box::new(self.0.objective.clone()))
     }
-}
-
-/// Peak of the bytes that `work` allocates and has not yet freed, counted on a pool of one thread,
-/// so that every allocation is made by the thread that counts.
-pub fn peak_bytes(work: impl FnOnce() + Send) -> u64 {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    let pool = pool.unwrap_or_else(|error| panic!("cannot start a thread: {error}"));
-    pool.install(|| allocation_counter::measure(work).bytes_max)
 }
 
 /// Folder for what benchmarks measure: Cargo's target directory, where criterion puts its own.

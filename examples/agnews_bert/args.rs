@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     pub jobs: usize,
 
-    /// Folder for summary.json.
+    /// Folder for summary.json and rounds.parquet.
     #[arg(long, default_value = "results/agnews_bert", value_name = "DIR")]
     pub out: PathBuf,
 }

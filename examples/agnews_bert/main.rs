@@ -1,7 +1,8 @@
 //! Finetunes a real BERT on real news, federatedly, without backpropagation.
 //!
 //! `cargo run --example agnews_bert -- --help` lists the options. The steps are those of any
-//! simulation: load a model and a dataset, choose a method, run, report.
+//! simulation: load a model and a dataset, choose a method, run, report. What `spry run` adds to
+//! that are checkpoints, plots and the adapter, in a folder.
 
 mod args;
 
@@ -11,73 +12,57 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use spry_core::estimators::EstimatorConfig;
 use spry_core::optim::ServerOptimizer;
-use spry_core::{Seed, Simulation, SimulationConfig};
-use spry_examples::AllocationMeter;
-use spry_examples::inputs::Inputs;
-use spry_examples::report::{Progress, Summary};
+use spry_core::Simulation;
+use spry_runner::Summary;
+use spry_runner::meter::AllocationMeter;
+use spry_runner::run::metrics;
+use spry_runner::run::records::Records;
+use spry_runner::terminal::{self, Progress};
 use spry_strategies::{Exchange, Method};
 
 use args::Args;
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    terminal::init(false);
+    terminal::handle_interrupts()?;
     // Mistakes in the options should show before anything is downloaded.
     let method = spry_strategies::find(&args.strategy)?;
     with_options(method.clone(), &args, false)?;
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot create {}", args.out.display()))?;
-    let inputs = Inputs::load(&args.inputs, &args.out)?;
-    let method = with_options(method, &args, inputs.is_tiny_model)?;
-    let clients = inputs.clients();
+    let (mut config, inputs) = args.inputs.load()?;
+    let is_tiny_model = config.model.is_bundled();
+    config.method = with_options(method, &args, is_tiny_model)?;
+    config.num_server_rounds = args.rounds.unwrap_or(if is_tiny_model { 30 } else { 20 });
+    config.cohort_size = args.cohort.unwrap_or(config.dataset.num_clients.min(10));
+    config.evaluate_every =
+        args.evaluate_every.unwrap_or(config.num_server_rounds.div_ceil(20).max(1));
+    config.jobs = args.jobs;
 
-    let rounds = args.rounds.unwrap_or(if inputs.is_tiny_model { 30 } else { 20 });
-    let config = SimulationConfig {
-        num_server_rounds: rounds,
-        cohort_size: args.cohort.unwrap_or(clients.len().min(10)),
-        seed: args.inputs.seed,
-        jobs: args.jobs,
-        evaluate_every: args.evaluate_every.unwrap_or(rounds.div_ceil(20).max(1)),
-        ..Default::default()
-    };
-    let params = inputs.classifier.trainable(&Seed::new(args.inputs.seed).child("adapter", 0))?;
-    let model = inputs.classifier.model();
-    eprintln!(
-        "{} on {} with {}: {} clients, {} of {} weights trainable",
-        method.name,
-        inputs.dataset_name,
-        inputs.model_name,
-        clients.len(),
-        params.num_elements(),
-        model.weights().num_elements(),
-    );
-    let summary = Summary {
-        method: method.name.clone(),
-        dataset: inputs.dataset_name.clone(),
-        model: inputs.model_name.clone(),
-        seed: args.inputs.seed,
-        weight_bytes: model.weight_bytes(),
-        ..Default::default()
-    };
+    let (params, clients) = (inputs.params.clone(), inputs.clients());
+    let trainable = params.num_elements();
+    let mut simulation =
+        Simulation::new(config.method.clone(), clients, params, config.simulation())?
+            .with_memory_meter(Arc::new(AllocationMeter));
+    terminal::stop_on_interrupt(simulation.stop_signal());
 
-    let mut simulation = Simulation::new(method, clients, params, config)?
-        .with_memory_meter(Arc::new(AllocationMeter));
-    let stop = simulation.stop_signal();
-    ctrlc::set_handler(move || {
-        if stop.is_stopped() {
-            // A second Ctrl-C does not wait for the current steps.
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after the current steps; press Ctrl-C again to stop at once");
-        stop.stop();
-    })?;
-
-    let mut progress = Progress::new(rounds)?;
-    let result = simulation.run(|event| progress.on_event(event));
-    let (curve, personalized) = progress.finish();
+    let mut records = Records::default();
+    let mut progress = Progress::new("", config.num_server_rounds, 0, false);
+    let result = simulation.run(|event| {
+        records.on_event(&event);
+        progress.on_event(&event);
+    });
+    drop(progress);
     // Also a run that broke off leaves the numbers so far.
-    let summary = Summary { curve, ..summary }.measured(simulation.outcome(), personalized);
-    summary.print();
-    println!("written to {}", summary.write(&args.out)?.display());
+    let (outcome, weight_bytes) = (simulation.outcome(), inputs.classifier.model().weight_bytes());
+    let is_finished = result.is_ok() && !outcome.stopped;
+    let summary =
+        Summary::new(&config, outcome, &records, weight_bytes, trainable, is_finished);
+    println!("{}", summary.table());
+    summary.write(&args.out.join("summary.json"))?;
+    metrics::write(&args.out.join("rounds.parquet"), &records.rounds)?;
+    println!("summary.json and rounds.parquet written to {}", args.out.display());
     result?;
     Ok(())
 }

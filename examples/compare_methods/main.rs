@@ -11,9 +11,10 @@ use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use spry_core::{Event, Seed, Simulation, SimulationConfig};
-use spry_examples::AllocationMeter;
-use spry_examples::inputs::{InputArgs, Inputs, above_0, at_least_1};
+use spry_core::{Event, Simulation, SimulationConfig};
+use spry_examples::inputs::{InputArgs, above_0, at_least_1};
+use spry_runner::Inputs;
+use spry_runner::meter::AllocationMeter;
 use spry_strategies::{METHODS, Method};
 
 /// Compares methods under one budget of forward passes.
@@ -76,11 +77,11 @@ fn main() -> Result<()> {
     let methods = methods(&args)?;
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot create {}", args.out.display()))?;
-    let inputs = Inputs::load(&args.inputs, &args.out)?;
+    let (config, inputs) = args.inputs.load()?;
     eprintln!(
         "{} on {}: {} forward passes of one example for each of {} methods",
-        inputs.model_name,
-        inputs.dataset_name,
+        config.model.short_name(),
+        config.dataset.short_name(),
         args.budget,
         methods.len()
     );
@@ -160,8 +161,8 @@ fn simulation(method: &Method, inputs: &Inputs, args: &Args) -> Result<Simulatio
         personalized: false,
         ..Default::default()
     };
-    let params = inputs.classifier.trainable(&Seed::new(args.inputs.seed).child("adapter", 0))?;
-    let simulation = Simulation::new(method.clone(), inputs.clients(), params, config)?;
+    let simulation =
+        Simulation::new(method.clone(), inputs.clients(), inputs.params.clone(), config)?;
     Ok(simulation.with_memory_meter(Arc::new(AllocationMeter)))
 }
 

@@ -17,8 +17,8 @@ use spry_core::spry_dual::ops::{cross_entropy, linear};
 use spry_core::{DualParams, Evaluation, GroupId, Objective, Param, ParamRole, ParamSet, Seed};
 use spry_data::files::write_atomically;
 use spry_data::{TextTokenizer, TokenBatch, synthetic, tokenize};
-use spry_examples::PRETRAINING_SEED;
 use spry_models::{ForwardContext, LoadOptions, Model, Peft, TokenInput, checkpoint};
+use spry_runner::bundled::PRETRAINING_SEED;
 
 const BATCH: usize = 32;
 const EXAMPLES: usize = 20_000;

@@ -12,9 +12,9 @@ use plotters::style::RGBColor;
 
 use crate::{Error, Result};
 
-/// Colours that stay apart for colour-blind readers (Okabe and Ito 2008), without the yellow one,
-/// which is too light on white.
-pub(crate) const COLORS: [RGBColor; 7] = [
+/// First those that stay apart for colour-blind readers (Okabe and Ito 2008), without the yellow
+/// one, which is too light on white; then more, for comparisons of many runs.
+pub(crate) const COLORS: [RGBColor; 12] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -22,6 +22,11 @@ pub(crate) const COLORS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
     RGBColor(90, 90, 90),
+    RGBColor(110, 60, 160),
+    RGBColor(130, 80, 40),
+    RGBColor(150, 170, 30),
+    RGBColor(170, 20, 60),
+    RGBColor(0, 60, 60),
 ];
 
 /// Size of a picture.
