@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use spry_core::Simulation;
 use spry_core::estimators::EstimatorConfig;
 use spry_core::optim::ServerOptimizer;
-use spry_core::Simulation;
 use spry_runner::Summary;
 use spry_runner::meter::AllocationMeter;
 use spry_runner::run::metrics;
@@ -57,8 +57,7 @@ fn main() -> Result<()> {
     // Also a run that broke off leaves the numbers so far.
     let (outcome, weight_bytes) = (simulation.outcome(), inputs.classifier.model().weight_bytes());
     let is_finished = result.is_ok() && !outcome.stopped;
-    let summary =
-        Summary::new(&config, outcome, &records, weight_bytes, trainable, is_finished);
+    let summary = Summary::new(&config, outcome, &records, weight_bytes, trainable, is_finished);
     println!("{}", summary.table());
     summary.write(&args.out.join("summary.json"))?;
     metrics::write(&args.out.join("rounds.parquet"), &records.rounds)?;

@@ -51,7 +51,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 
 /// Finetunes, and returns the accuracy at the end.
 pub fn run() -> std::result::Result<f64, Box<dyn std::error::Error>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/spry-runner/assets/tiny-bert").as_ref();
+    let folder =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/spry-runner/assets/tiny-bert").as_ref();
     let news = synthetic::news(2000, 2);
     let options = LoadOptions { num_labels: Some(news.classes.len()), ..Default::default() };
     let model = Arc::new(Model::load(folder, &options)?);

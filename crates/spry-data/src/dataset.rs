@@ -90,7 +90,8 @@ impl TextDataset {
             })?;
         }
         if examples.is_empty() {
-            return Err(Error::Empty { name: spec.name.to_string() });
+            let first = files.first().map(|path| path.display().to_string());
+            return Err(Error::Empty { name: first.unwrap_or_else(|| spec.name.to_string()) });
         }
         let classes = match spec.classes {
             [] => {

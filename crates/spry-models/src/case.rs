@@ -72,10 +72,8 @@ impl Case {
     pub fn load(folder: &Path, device: &Device, dtype: DType) -> Result<Self> {
         let path = folder.join("case.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let unusable = |reason: String| Error::Config {
-            location: path.display().to_string(),
-            reason,
-        };
+        let unusable =
+            |reason: String| Error::Config { location: path.display().to_string(), reason };
         let case: CaseFile =
             serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
         if let Some(task) = case.task.filter(|task| task != TASK) {

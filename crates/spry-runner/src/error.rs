@@ -87,7 +87,8 @@ impl Error {
                 | std::io::ErrorKind::PermissionDenied
                 | std::io::ErrorKind::NotADirectory
                 | std::io::ErrorKind::AlreadyExists
-                | std::io::ErrorKind::IsADirectory => BAD_INPUT,
+                | std::io::ErrorKind::IsADirectory
+                | std::io::ErrorKind::InvalidData => BAD_INPUT,
                 _ => FAILED,
             },
             Self::Core(_) | Self::Failed(_) => FAILED,

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use serde::Serialize;
-use spry_core::estimators::{
-    Backprop, FiniteDifference, ForwardGradient, GradientEstimator, Spsa,
-};
+use spry_core::estimators::{Backprop, FiniteDifference, ForwardGradient, GradientEstimator, Spsa};
 use spry_core::{Objective, ParamRole, ParamSet, Seed, Step};
 use spry_data::TokenBatch;
 use spry_models::classification::ClassificationObjective;

@@ -69,6 +69,8 @@ impl Method {
 ///
 /// let table = table_of(&["method.estimator.k=4", "seed=1"])?;
 /// assert_eq!(table, json!({"method": {"estimator": {"k": 4}}, "seed": 1}));
+/// let table = table_of(&["method=spry", "method.batch_size=4"])?;
+/// assert_eq!(table, json!({"method": {"name": "spry", "batch_size": 4}}));
 /// # Ok::<(), spry_core::Error>(())
 /// ```
 ///
@@ -87,21 +89,30 @@ pub fn table_of(assignments: &[impl AsRef<str>]) -> Result<Value> {
         };
         let value = serde_json::from_str(value.trim())
             .unwrap_or_else(|_| Value::String(value.trim().to_string()));
-        let nested = path.trim().rsplit('.').fold(value, |value, key| {
-            Value::Object(Map::from_iter([(key.to_string(), value)]))
-        });
+        let nested = path
+            .trim()
+            .rsplit('.')
+            .fold(value, |value, key| Value::Object(Map::from_iter([(key.to_string(), value)])));
         join(&mut options, nested);
     }
     Ok(options)
 }
 
-/// Adds one table to another; where both have a value, the new one counts.
-pub fn join(table: &mut Value, other: Value) {
+/// Adds one table to another; where both have a value, the new one counts. A text beside a table is
+/// the short form of the part's name.
+fn join(table: &mut Value, other: Value) {
     match (table, other) {
         (Value::Object(table), Value::Object(other)) => {
             for (key, value) in other {
                 join(table.entry(key).or_insert(Value::Null), value);
             }
+        }
+        (Value::Object(table), name @ Value::String(_)) => {
+            table.insert(NAME.to_string(), name);
+        }
+        (table @ Value::String(_), Value::Object(mut other)) => {
+            other.entry(NAME).or_insert(table.take());
+            *table = Value::Object(other);
         }
         (table, other) => *table = other,
     }
@@ -109,7 +120,8 @@ pub fn join(table: &mut Value, other: Value) {
 
 /// A value of options with some of them changed: those that the table `options`, of the same
 /// structure, mentions. Where a part has a `name` or a `rule` and another one is given, the part is
-/// replaced by that kind's defaults before its other options are changed.
+/// replaced by that kind's defaults before its other options are changed. A text in the place of a
+/// part is short for its name: `estimator = "spsa"` for `estimator.name = "spsa"`.
 ///
 /// # Errors
 ///
@@ -124,11 +136,15 @@ pub fn changed<T: Serialize + DeserializeOwned>(value: &T, options: &Value) -> R
             expected: "a table".to_string(),
         });
     }
+    let mut options = options.clone();
+    expand_short_names(&mut options, &table);
     // First the kinds alone, so that the second time the table has all options of the new ones.
-    rename(&mut table, options);
+    rename(&mut table, &options);
     let renamed: T = parse(table)?;
     let mut table = serde_json::to_value(renamed).map_err(Error::objective)?;
-    merge(&mut table, options, "")?;
+    // Parts that only the new kinds have.
+    expand_short_names(&mut options, &table);
+    merge(&mut table, &options, "")?;
     parse(table)
 }
 
@@ -139,20 +155,37 @@ fn parse<T: DeserializeOwned>(table: Value) -> Result<T> {
     })
 }
 
-/// The keys that say of which kind a part is; its other options depend on them.
-const KINDS: [&str; 2] = ["name", "rule"];
+/// The key that says of which kind a part is; its other options depend on it.
+const NAME: &str = "name";
+
+/// All such keys.
+const KINDS: [&str; 2] = [NAME, "rule"];
+
+/// A text in the place of a part with a name becomes that name.
+pub fn expand_short_names(options: &mut Value, table: &Value) {
+    let (Value::Object(options), Value::Object(table)) = (options, table) else { return };
+    for (key, value) in options {
+        let Some(part @ Value::Object(fields)) = table.get(key) else { continue };
+        if value.is_string() && fields.contains_key(NAME) {
+            *value = Value::Object(Map::from_iter([(NAME.to_string(), value.take())]));
+        } else {
+            expand_short_names(value, part);
+        }
+    }
+}
 
 /// Replaces parts of another kind than `options` ask for by the bare kind.
 fn rename(table: &mut Value, options: &Value) {
     let (Value::Object(table), Value::Object(options)) = (table, options) else { return };
-    let renames =
-        |table: &Map<String, Value>, key| options.get(key).is_some_and(|new| table.get(key) != Some(new));
-    if renames(table, "name") {
+    let renames = |table: &Map<String, Value>, key| {
+        options.get(key).is_some_and(|new| table.get(key) != Some(new))
+    };
+    if renames(table, NAME) {
         *table = kinds_of(options);
         return;
     }
     if table.contains_key("rule") && renames(table, "rule") {
-        table.retain(|key, _| key == "name");
+        table.retain(|key, _| key == NAME);
         table.extend(options.get_key_value("rule").map(|(key, rule)| (key.clone(), rule.clone())));
         return;
     }

@@ -80,9 +80,8 @@ impl<S: Strategy> Simulation<S> {
         if let Some(path) = own.paths().chain(state.params.paths()).find(|path| !is_shared(path)) {
             return Err(Error::PathMismatch { path: path.to_string() });
         }
-        own.iter().try_for_each(|(path, param)| {
-            param.check_same_kind(path, state.params.get(path)?)
-        })?;
+        own.iter()
+            .try_for_each(|(path, param)| param.check_same_kind(path, state.params.get(path)?))?;
         state.check_finite()?;
         // A snapshot that was read from a file is on the default device.
         if let Some((_, param)) = own.iter().next() {

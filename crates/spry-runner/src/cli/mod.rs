@@ -67,7 +67,6 @@ fn list_presets(name: Option<&str>) -> Result<Output> {
     for preset in &all {
         table.add_row([&preset.name, &preset.summary]);
     }
-    let entry =
-        |preset: &presets::Preset| json!({"name": preset.name, "summary": preset.summary});
+    let entry = |preset: &presets::Preset| json!({"name": preset.name, "summary": preset.summary});
     Output::new(table.trim_fmt(), all.iter().map(entry).collect::<Vec<_>>())
 }

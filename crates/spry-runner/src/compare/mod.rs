@@ -227,10 +227,7 @@ impl Comparison {
         let context = minijinja::context! {
             header, lines, plots => svgs, folders, version => env!("CARGO_PKG_VERSION"),
         };
-        environment
-            .get_template("page.html")
-            .and_then(|page| page.render(context))
-            .map_err(broken)
+        environment.get_template("page.html").and_then(|page| page.render(context)).map_err(broken)
     }
 }
 

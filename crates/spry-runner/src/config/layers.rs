@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use spry_core::Error as CoreError;
 use spry_strategies::METHODS;
-use spry_strategies::options::{changed, table_of};
+use spry_strategies::options::{changed, expand_short_names, table_of};
 
 use super::RunConfig;
 use crate::nearest::{suggestion, suggestion_in};
@@ -131,8 +131,11 @@ pub fn explained(error: CoreError) -> Error {
             }
             // A key may be right, but at another place.
             let hint = suggestion(key, names.iter().copied());
+            let separator = if hint.is_empty() { ";" } else { "" };
             let known = names.join(", ");
-            Error::Input(format!("there is no option `{option}`; there are {known}{hint}"))
+            Error::Input(format!(
+                "there is no option `{option}`{hint}{separator} there are {known}"
+            ))
         }
         CoreError::UnusableOption { option, reason } => {
             let hint = suggestion_in(&reason);
@@ -145,19 +148,6 @@ pub fn explained(error: CoreError) -> Error {
             Error::Input(format!("`{option}` is {got}, but must be {expected}{hint}"))
         }
         other => Error::Core(other),
-    }
-}
-
-/// `method = "fedavg"` becomes `method.name = "fedavg"`, wherever there is a part with a name.
-fn expand_short_names(options: &mut Value, table: &Value) {
-    let (Value::Object(options), Value::Object(table)) = (options, table) else { return };
-    for (key, value) in options {
-        let Some(part @ Value::Object(fields)) = table.get(key) else { continue };
-        if value.is_string() && fields.contains_key("name") {
-            *value = serde_json::json!({"name": value.clone()});
-        } else {
-            expand_short_names(value, part);
-        }
     }
 }
 

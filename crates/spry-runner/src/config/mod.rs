@@ -175,7 +175,8 @@ impl RunConfig {
                 self.cohort_size, self.dataset.num_clients
             )));
         }
-        let parts = |text: &str| text.split(['/', '\\']).any(|part| part.is_empty() || part == "..");
+        let parts =
+            |text: &str| text.split(['/', '\\']).any(|part| part.is_empty() || part == "..");
         if parts(&self.experiment) {
             return Err(Error::Input(format!(
                 "`experiment` is `{}`, but must be usable as the name of a folder",
@@ -218,8 +219,7 @@ impl RunConfig {
             self.dataset.name = self.dataset.short_name().to_string();
         }
         if let Some(adapter) = &self.model.adapter {
-            self.model.adapter =
-                Some(std::fs::canonicalize(adapter).map_err(Error::io(adapter))?);
+            self.model.adapter = Some(std::fs::canonicalize(adapter).map_err(Error::io(adapter))?);
         }
         Ok(self)
     }

@@ -58,10 +58,8 @@ impl Checkpoint {
     ///
     /// [`Error::Damaged`] if it is torn or corrupted.
     pub fn read(path: &Path) -> Result<Self> {
-        let damaged = |reason: &str| Error::Damaged {
-            path: path.to_path_buf(),
-            reason: reason.to_string(),
-        };
+        let damaged =
+            |reason: &str| Error::Damaged { path: path.to_path_buf(), reason: reason.to_string() };
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
             return Err(damaged("it is no checkpoint of this version of spry"));

@@ -25,8 +25,8 @@ pub fn write<T>(path: &Path, rows: &[T]) -> Result<()>
 where
     for<'a> &'a [T]: RecordWriter<T>,
 {
-    let bytes = to_bytes(rows)
-        .map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?;
+    let bytes =
+        to_bytes(rows).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?;
     Ok(write_atomically(path, &bytes)?)
 }
 
@@ -36,8 +36,7 @@ where
 {
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut bytes = Vec::new();
-    let mut writer =
-        SerializedFileWriter::new(&mut bytes, rows.schema()?, Arc::new(properties))?;
+    let mut writer = SerializedFileWriter::new(&mut bytes, rows.schema()?, Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
     rows.write_to_row_group(&mut group)?;
     group.close()?;
@@ -113,8 +112,7 @@ impl Fields {
 fn read<T>(path: &Path, parse: impl Fn(&Fields) -> Option<T>) -> Result<Vec<T>> {
     let damaged = |reason: String| Error::Damaged { path: path.to_path_buf(), reason };
     let file = File::open(path).map_err(Error::io(path))?;
-    let reader =
-        SerializedFileReader::new(file).map_err(|error| damaged(error.to_string()))?;
+    let reader = SerializedFileReader::new(file).map_err(|error| damaged(error.to_string()))?;
     let rows = reader.get_row_iter(None).map_err(|error| damaged(error.to_string()))?;
     rows.enumerate()
         .map(|(index, row)| {

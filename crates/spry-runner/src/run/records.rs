@@ -124,7 +124,9 @@ impl Records {
                 ..Default::default()
             }),
             Event::RoundFinished(summary) => self.add_round(summary),
-            Event::Evaluated { rounds, generalized, .. } => self.add_evaluation(*rounds, generalized),
+            Event::Evaluated { rounds, generalized, .. } => {
+                self.add_evaluation(*rounds, generalized)
+            }
             _ => {}
         }
     }
@@ -170,9 +172,12 @@ impl Records {
         };
         let peak = summary.clients.iter().filter_map(|client| client.peak_bytes).max();
         self.resources.push(resource(None, summary.wall, peak));
-        self.resources.extend(summary.clients.iter().map(|report| {
-            resource(Some(report.client as u64), report.wall, report.peak_bytes)
-        }));
+        self.resources.extend(
+            summary
+                .clients
+                .iter()
+                .map(|report| resource(Some(report.client as u64), report.wall, report.peak_bytes)),
+        );
     }
 
     fn add_evaluation(&mut self, server_round: u64, generalized: &Evaluation) {

@@ -154,10 +154,8 @@ impl Summary {
     /// If there is none, or it is not one of this program's.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        serde_json::from_str(&text).map_err(|error| Error::Damaged {
-            path: path.to_path_buf(),
-            reason: error.to_string(),
-        })
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Damaged { path: path.to_path_buf(), reason: error.to_string() })
     }
 }
 
