@@ -2,6 +2,7 @@
 //!
 //! - `ci`: everything that must hold before a change is kept, in the order of cost.
 //! - `tidy`: conventions that no compiler checks.
+//! - `interop`: the tests against Python's peft, transformers and TensorBoard.
 //! - `bench-report`: a table and a plot of the last `cargo bench --bench estimators`.
 //! - `pretrain-tiny`: makes the bundled tiny BERT.
 //!
@@ -26,6 +27,9 @@ enum Chore {
     Ci,
     /// Conventions that no compiler checks.
     Tidy,
+    /// Tests what is exchanged with Python: peft, transformers, TensorBoard. Needs a Python with
+    /// torch, transformers, peft and tensorboard: the one in SPRY_PYTHON, or python3.
+    Interop,
     /// A table and a plot under docs/ of the last `cargo bench --bench estimators`.
     BenchReport,
     /// Pretrains the bundled tiny BERT on generated text and puts it in its place.
@@ -37,6 +41,11 @@ fn main() -> Result<()> {
     match Chore::parse() {
         Chore::Ci => ci(&root),
         Chore::Tidy => tidy::check(&root),
+        Chore::Interop => cargo(
+            &root,
+            "test --workspace --test interop -- --nocapture",
+            Some(("SPRY_INTEROP", "required")),
+        ),
         Chore::BenchReport => bench_report::write(&root),
         Chore::PretrainTiny => pretrain_tiny(&root),
     }

@@ -46,8 +46,9 @@ struct ScalarSummary {
 struct ScalarValue {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(float, tag = "2")]
-    simple_value: f32,
+    /// In a `oneof` there, so that 0 is written, too.
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
 }
 
 /// What TensorBoard expects of a file's first event.
@@ -135,7 +136,7 @@ fn evaluation_scalars(row: &RoundRow) -> Scalars {
 /// One event with the scalars that have a value; nothing if none has.
 fn scalars(row: &RoundRow, records: &Records, scalars: &Scalars) -> Vec<u8> {
     let value = |(tag, value): &(&str, Option<f64>)| {
-        Some(ScalarValue { tag: tag.to_string(), simple_value: (*value)? as f32 })
+        Some(ScalarValue { tag: tag.to_string(), simple_value: Some((*value)? as f32) })
     };
     let values: Vec<ScalarValue> = scalars.iter().filter_map(value).collect();
     if values.is_empty() {

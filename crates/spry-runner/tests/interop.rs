@@ -1,0 +1,141 @@
+//! What leaves the program, read by those it is meant for: peft, transformers, TensorBoard.
+//!
+//! Needs a Python with these packages: the one in the variable `SPRY_PYTHON`, or `python3`. Without
+//! it the tests say so and are skipped, unless `SPRY_INTEROP=required`, as `cargo xtask interop`
+//! sets it.
+
+mod common;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{SMALL, small_run, spry, succeed};
+use serde_json::Value;
+use spry_runner::run::metrics::read_rounds;
+use spry_runner::run::records::{RoundRow, curve};
+
+/// A Python that has the packages; `None`, after a message, if there is none.
+fn python(packages: &[&str]) -> Option<String> {
+    let python = std::env::var("SPRY_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let import = format!("import {}", packages.join(", "));
+    let output = Command::new(&python).args(["-c", &import]).output();
+    if output.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let message = format!("{python} does not have {}", packages.join(", "));
+    assert!(std::env::var("SPRY_INTEROP").as_deref() != Ok("required"), "{message}");
+    // Not `println!`, which the test harness swallows: a skip must be seen.
+    let line = format!("SKIPPED: {message}; set SPRY_PYTHON to one that has (pip install)\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    None
+}
+
+fn script(python: &str, name: &str) -> Command {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+    let mut command = Command::new(python);
+    command.arg(folder.join(name)).env("HF_HUB_OFFLINE", "1");
+    command
+}
+
+const PEFT: [&str; 4] = ["torch", "transformers", "peft", "safetensors"];
+
+/// peft loads the export; the logits, loss, gradients and directional derivatives that PyTorch
+/// computes with it are those that `spry verify` computes.
+#[test]
+fn peft_loads_what_is_exported() {
+    let Some(python) = python(&PEFT) else { return };
+    for peft in ["lora", "ia3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ["--set", &format!("peft={peft}"), "--out", "run"];
+        succeed(spry(folder.path()).arg("run").args(SMALL).args(options));
+        succeed(spry(folder.path()).args(["export", "run", "exported", "--with-base-model"]));
+        let (exported, case) = (folder.path().join("exported"), folder.path().join("case"));
+        succeed(script(&python, "reference_case.py").args([&exported, &case]));
+        let text = succeed(spry(folder.path()).args(["verify", "case"]));
+        println!("{peft}: {text}");
+        assert!(text.starts_with("ok "), "{text}");
+        // And back: an adapter that peft saved starts a run.
+        succeed(spry(folder.path()).args(["import", "case", "--out", "again"]).args(SMALL));
+    }
+}
+
+#[test]
+fn transformers_loads_whole_models() {
+    let Some(python) = python(&PEFT) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--set", "peft=bitfit", "--out", "run"];
+    succeed(spry(folder.path()).arg("run").args(SMALL).args(options));
+    succeed(spry(folder.path()).args(["export", "run", "model"]));
+    let model = folder.path().join("model");
+    let printed = succeed(script(&python, "load_model.py").arg(&model).arg("4"));
+    let theirs: Vec<f64> = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    let ours = logits(&model, &[2, 7, 8, 3]);
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!((ours - theirs).abs() < 1e-4, "{ours} {theirs}");
+    }
+    assert_eq!(ours.len(), theirs.len());
+}
+
+/// The logits of a model directory for one text.
+fn logits(folder: &Path, ids: &[i64]) -> Vec<f64> {
+    use spry_core::{DualParams, Seed};
+    use spry_models::{Classifier, LoadOptions, Model, Peft};
+    let options = LoadOptions { num_labels: Some(4), ..Default::default() };
+    let model = Model::load(folder, &options).unwrap();
+    assert!(model.fresh().is_empty(), "{:?}", model.fresh());
+    let classifier = Classifier::new(std::sync::Arc::new(model), Peft::Head).unwrap();
+    let batch = spry_data::TokenBatch {
+        batch: 1,
+        seq: ids.len(),
+        input_ids: ids.to_vec(),
+        token_type_ids: vec![0; ids.len()],
+        attention_mask: vec![1.0; ids.len()],
+        labels: vec![0],
+    };
+    let params = classifier.trainable(&Seed::new(0)).unwrap();
+    let objective = classifier.objective(&batch, None).unwrap();
+    let logits = objective.logits(&DualParams::constant(&params)).unwrap();
+    logits.into_primal().into_data().convert::<f64>().iter::<f64>().collect()
+}
+
+#[test]
+fn tensorboard_reads_every_scalar() {
+    let Some(python) = python(&["tensorboard"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = small_run(folder.path(), "run");
+    check_events(&python, &run);
+    // A resumed run has nothing twice.
+    let config = run.join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("num_server_rounds = 3", "num_server_rounds = 5"))
+        .unwrap();
+    succeed(spry(folder.path()).args(["resume", "run"]));
+    check_events(&python, &run);
+}
+
+fn check_events(python: &str, run: &PathBuf) {
+    let printed = succeed(script(python, "read_events.py").arg(run.join("tensorboard")));
+    let read: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    let rows = read_rounds(&run.join("rounds.parquet")).unwrap();
+    let rounds = || rows.iter().filter(|row| row.server_round > 0);
+    type Column = (&'static str, fn(&RoundRow) -> Option<f64>);
+    let columns: [Column; 4] = [
+        ("loss/train", |row| row.train_loss),
+        ("loss/generalized", |row| row.generalized_loss),
+        ("accuracy/generalized", |row| row.generalized_accuracy),
+        ("accuracy/personalized", |row| row.personalized_accuracy),
+    ];
+    for (tag, value) in columns {
+        let expected = curve(&rows, value);
+        let scalars: Vec<(f64, f64)> = serde_json::from_value(read[tag].clone()).unwrap();
+        assert_eq!(scalars.len(), expected.len(), "{tag}");
+        for ((step, read), (round, written)) in scalars.iter().zip(&expected) {
+            assert_eq!(step, round, "{tag}");
+            assert!((read - written).abs() <= 1e-6 * written.abs(), "{tag}: {read} {written}");
+        }
+    }
+    let sent: Vec<(u64, f64)> = serde_json::from_value(read["cost/bytes_up"].clone()).unwrap();
+    assert_eq!(sent.len(), rounds().count());
+    assert_eq!(read.as_object().unwrap().len(), 13, "{read}");
+}
