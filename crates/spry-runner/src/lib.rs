@@ -49,3 +49,8 @@ pub use config::RunConfig;
 pub use error::{Error, Result};
 pub use inputs::Inputs;
 pub use run::{Run, Summary};
+
+/// The Rust code of the guide, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;
