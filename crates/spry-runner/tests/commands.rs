@@ -129,7 +129,7 @@ fn runs_are_compared_in_text_pictures_and_one_page() {
     assert_eq!(html.matches("<svg").count(), 6);
     for name in ["rounds", "seconds", "bytes", "bytes-up", "forward-passes"] {
         let svg = fs::read_to_string(page.join(format!("accuracy-{name}.svg"))).unwrap();
-        assert_eq!(svg.matches("<polyline").count() >= 2, true, "{name}: a curve is missing");
+        assert!(svg.matches("<polyline").count() >= 2, "{name}: a curve is missing");
     }
     let printed = succeed(spry(folder.path()).args(["compare", "a", "b", "--format", "json"]));
     assert_eq!(json(&printed)["runs"][1]["method"], "fedavg");

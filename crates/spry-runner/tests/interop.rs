@@ -7,7 +7,7 @@
 mod common;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use common::{SMALL, small_run, spry, succeed};
@@ -114,7 +114,7 @@ fn tensorboard_reads_every_scalar() {
     check_events(&python, &run);
 }
 
-fn check_events(python: &str, run: &PathBuf) {
+fn check_events(python: &str, run: &Path) {
     let printed = succeed(script(python, "read_events.py").arg(run.join("tensorboard")));
     let read: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
     let rows = read_rounds(&run.join("rounds.parquet")).unwrap();

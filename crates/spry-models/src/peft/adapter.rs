@@ -150,8 +150,9 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
         "LORA" => {
             for (name, allowed) in LORA_FIXED {
                 let value = field(name);
-                if !value.is_null() && value.to_string() != *allowed {
-                    return Err(unsupported(format!("`{name}` = {value}")));
+                let text = value.to_string();
+                if !value.is_null() && text != *allowed {
+                    return Err(unsupported(format!("`{name}` = {text}")));
                 }
             }
             let number = |name: &str| {

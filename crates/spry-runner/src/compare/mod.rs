@@ -231,7 +231,10 @@ impl Comparison {
     }
 }
 
-const COLUMNS: &[(&str, fn(&Row) -> String)] = &[
+/// A column's name, and its text for a run.
+type Column = (&'static str, fn(&Row) -> String);
+
+const COLUMNS: &[Column] = &[
     ("run", |row| row.run.clone()),
     ("rounds", |row| match row.summary.finished {
         true => row.summary.rounds.to_string(),

@@ -156,7 +156,7 @@ pub(crate) fn number(value: &f64) -> String {
     let size = value.abs();
     match size {
         0.0 => "0".to_string(),
-        _ if size < 1e-3 || size >= 1e7 => format!("{value:.1e}"),
+        _ if !(1e-3..1e7).contains(&size) => format!("{value:.1e}"),
         _ => {
             let text = format!("{value:.3}");
             text.trim_end_matches('0').trim_end_matches('.').to_string()
