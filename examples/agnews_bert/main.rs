@@ -41,11 +41,10 @@ fn main() -> Result<()> {
     config.jobs = args.jobs;
 
     let (params, clients) = (inputs.params.clone(), inputs.clients());
-    let trainable = params.num_elements();
     let mut simulation =
         Simulation::new(config.method.clone(), clients, params, config.simulation())?
-            .with_memory_meter(Arc::new(AllocationMeter));
-    terminal::stop_on_interrupt(simulation.stop_signal());
+            .with_memory_meter(Arc::new(AllocationMeter))
+            .with_stop_signal(terminal::stop_on_interrupt());
 
     let mut records = Records::default();
     let mut progress = Progress::new("", config.num_server_rounds, 0, false);
@@ -55,9 +54,9 @@ fn main() -> Result<()> {
     });
     drop(progress);
     // Also a run that broke off leaves the numbers so far.
-    let (outcome, weight_bytes) = (simulation.outcome(), inputs.classifier.model().weight_bytes());
+    let outcome = simulation.outcome();
     let is_finished = result.is_ok() && !outcome.stopped;
-    let summary = Summary::new(&config, outcome, &records, weight_bytes, trainable, is_finished);
+    let summary = Summary::new(&config, &inputs, outcome, &records, is_finished);
     println!("{}", summary.table());
     summary.write(&args.out.join("summary.json"))?;
     metrics::write(&args.out.join("rounds.parquet"), &records.rounds)?;

@@ -18,6 +18,8 @@ pub struct ModelSpec {
     pub is_ignorable: fn(&str) -> bool,
     /// Reads `config.json`; the number of labels, if given, replaces the configuration's.
     pub parse: ParseConfig,
+    /// Hugging Face's class of the model with a sequence classification head.
+    pub classifier_class: &'static str,
 }
 
 /// Reads the text of a `config.json`; the error says what is wrong with it.

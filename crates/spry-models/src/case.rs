@@ -168,7 +168,8 @@ impl Case {
 
         let (loss, gradient) = objective.gradient(&params, &trains)?;
         compare("loss (backprop)", &[loss], &[expected.loss], 1.0)?;
-        let scale = expected.gradient.iter().map(|(_, values)| largest(values)).fold(0.0, f64::max);
+        let scale =
+            largest(expected.gradient.iter().flat_map(|(_, values)| values.iter().copied()));
         for (path, values) in &expected.gradient {
             let got = gradient.get(path)?.to_vec();
             compare(&format!("gradient of {path}"), &got, values, scale)?;
@@ -194,17 +195,18 @@ impl Case {
                 ),
             });
         }
-        let difference = got.iter().zip(expected).map(|(got, expected)| (got - expected).abs());
-        // `max` ignores NaN, which must show.
-        let difference = difference.fold(0.0, |a: f64, b| if b.is_nan() { b } else { a.max(b) });
-        let reference = largest(expected);
+        let differences = got.iter().zip(expected).map(|(got, expected)| got - expected);
+        let (difference, reference) = (largest(differences), largest(expected.iter().copied()));
         // Some gradients vanish exactly (a key's bias shifts all scores alike); PyTorch gives 1e-18.
         Ok(difference / if reference < 1e-12 { scale } else { reference })
     }
 }
 
-fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |a: f64, b| a.max(b.abs()))
+/// The largest magnitude; NaN if there is one, which `f64::max` would ignore.
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values
+        .map(f64::abs)
+        .fold(0.0, |a: f64, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
 }
 
 /// Our path for one of peft's in-memory names.
@@ -239,4 +241,19 @@ fn read_batch(file: &mut Checkpoint) -> Result<TokenBatch> {
     };
     let attention_mask = attention_mask.into_iter().map(|value| value as f32).collect();
     Ok(TokenBatch { batch, seq, input_ids, token_type_ids, attention_mask, labels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_anywhere_shows() {
+        for place in 0..3 {
+            let mut values = [1.0, -2.0, 3.0];
+            assert_eq!(largest(values.into_iter()), 3.0);
+            values[place] = f64::NAN;
+            assert!(largest(values.into_iter()).is_nan(), "{place}");
+        }
+    }
 }

@@ -189,6 +189,30 @@ impl Model {
     }
 }
 
+/// The text of a `config.json` for the same model as a classifier with these classes, as
+/// `AutoModelForSequenceClassification.from_pretrained` reads it.
+///
+/// # Errors
+///
+/// If the configuration is not supported.
+pub fn config_with_classes(config: &str, classes: &[String]) -> Result<String> {
+    let unusable =
+        |reason: String| Error::Config { location: "the configuration".to_string(), reason };
+    let mut json: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(config).map_err(|error| unusable(error.to_string()))?;
+    let model_type = json.get("model_type").and_then(|value| value.as_str());
+    let spec = ModelSpec::find(model_type.unwrap_or_default())?;
+    // The number is that of the names; a second one could contradict it.
+    json.remove("num_labels");
+    let by_number = classes.iter().enumerate().map(|(id, name)| (id.to_string(), name.as_str()));
+    let by_name = classes.iter().enumerate().map(|(id, name)| (name.clone(), id));
+    json.insert("id2label".to_string(), by_number.collect());
+    json.insert("label2id".to_string(), by_name.collect());
+    json.insert("architectures".to_string(), vec![spec.classifier_class].into());
+    let text = serde_json::to_string_pretty(&json).map_err(|error| unusable(error.to_string()))?;
+    Ok(text + "\n")
+}
+
 fn parse(
     config: &str,
     location: &str,

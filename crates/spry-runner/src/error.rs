@@ -49,6 +49,9 @@ pub enum Error {
         /// Number of rounds that had ended.
         rounds: u64,
     },
+    /// A sweep was interrupted and can be taken up.
+    #[error("interrupted; the same command goes on with the sweep")]
+    SweepInterrupted,
     /// Something was checked and does not hold.
     #[error("{0}")]
     Failed(String),
@@ -71,28 +74,23 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         use spry_core::Error as Core;
         use spry_data::Error as Data;
+        use spry_models::Error as Model;
         match self {
             Self::Input(_) | Self::Damaged { .. } => BAD_INPUT,
             Self::Data(Data::Unreachable { .. } | Data::Download { .. }) => FAILED,
-            Self::Data(_) => BAD_INPUT,
-            Self::Model(spry_models::Error::Write(_)) => FAILED,
-            Self::Model(_) => BAD_INPUT,
+            Self::Io { reason, .. }
+            | Self::Data(Data::Io { reason, .. })
+            | Self::Model(Model::Io { reason, .. } | Model::Write(Data::Io { reason, .. })) => {
+                exit_code_of(reason)
+            }
+            Self::Data(_) | Self::Model(_) => BAD_INPUT,
             Self::Core(
                 Core::InvalidOption { .. }
                 | Core::UnknownOption { .. }
                 | Core::UnusableOption { .. },
             ) => BAD_INPUT,
-            Self::Io { reason, .. } => match reason.kind() {
-                std::io::ErrorKind::NotFound
-                | std::io::ErrorKind::PermissionDenied
-                | std::io::ErrorKind::NotADirectory
-                | std::io::ErrorKind::AlreadyExists
-                | std::io::ErrorKind::IsADirectory
-                | std::io::ErrorKind::InvalidData => BAD_INPUT,
-                _ => FAILED,
-            },
             Self::Core(_) | Self::Failed(_) => FAILED,
-            Self::Interrupted { .. } => INTERRUPTED,
+            Self::Interrupted { .. } | Self::SweepInterrupted => INTERRUPTED,
         }
     }
 
@@ -108,5 +106,20 @@ impl Error {
             source = error.source();
         }
         line.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A file that is not there, or not what it should be, was named wrongly; a full disk was not.
+fn exit_code_of(reason: &std::io::Error) -> u8 {
+    use std::io::ErrorKind;
+    match reason.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::IsADirectory
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::InvalidData => BAD_INPUT,
+        _ => FAILED,
     }
 }

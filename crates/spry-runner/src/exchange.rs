@@ -6,7 +6,7 @@ use spry_data::Hub;
 use spry_data::files::write_atomically;
 use spry_models::peft::adapter;
 
-use crate::run::{RunFolder, copy_model_files};
+use crate::run::{RunFolder, Summary, copy_model_files};
 use crate::{Error, Result, RunConfig};
 
 /// Files of the run's `adapter` folder.
@@ -50,12 +50,13 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
         )));
     }
     let config = folder.read_config()?;
+    let classes = Summary::read(&folder.summary())?.classes;
     let is_whole_model = written.iter().any(|path| path.ends_with("model.safetensors"));
     if is_whole_model {
-        copy_model_files(&config, hub, to, false)?;
+        copy_model_files(&config, &classes, hub, to, false)?;
     } else if with_base_model {
         let base = to.join("base");
-        copy_model_files(&config, hub, &base, true)?;
+        copy_model_files(&config, &classes, hub, &base, true)?;
         written.push(base);
     }
     Ok(written)

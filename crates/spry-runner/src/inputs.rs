@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spry_core::{ClientData, ParamSet, Seed};
+use spry_core::{ClientData, ParamRole, ParamSet, Seed};
 use spry_data::hub::RepoKind;
 use spry_data::{
     ClientShare, EncodedExample, Hub, PartitionCache, Source, TextDataset, TextTokenizer,
@@ -13,7 +13,7 @@ use spry_models::{Classifier, LoadOptions, Model, TextClient};
 use tracing::info;
 
 use crate::config::{DatasetConfig, ModelConfig};
-use crate::{Result, RunConfig, bundled};
+use crate::{Error, Result, RunConfig, bundled};
 
 /// Files of a model on the hub: those that are needed, and where a tokenizer may be instead.
 const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
@@ -102,12 +102,31 @@ pub fn partition(
     Ok(partition.clients)
 }
 
+/// Fails if an adapter would sit on a module that was made afresh: it cannot be exported, as peft
+/// saves such a module whole or adapts it, not both.
+fn check_targets_are_loaded(config: &RunConfig, model: &Model) -> Result<()> {
+    let modules = model.fresh().iter().filter_map(|path| path.strip_suffix(".weight"));
+    let is_body = |module: &&str| {
+        let path = format!("{module}.weight");
+        model.weights().get(&path).is_ok_and(|weight| weight.role() == ParamRole::Adapter)
+    };
+    match modules.filter(is_body).find(|module| config.peft.targets(module)) {
+        None => Ok(()),
+        Some(module) => Err(Error::Input(format!(
+            "`peft.target_modules` names `{module}`, which the checkpoint lacks; name the others \
+             by more of their path, such as `output.dense`"
+        ))),
+    }
+}
+
 /// A model and its clients, ready for a simulation.
 pub struct Inputs {
     /// The model with its finetuning method.
     pub classifier: Classifier,
     /// The trainable parameters before the first round.
     pub params: ParamSet,
+    /// Names of the classes, by number.
+    pub classes: Vec<String>,
     shares: Vec<ClientShare>,
     examples: Arc<Vec<EncodedExample>>,
     pad_id: u32,
@@ -136,6 +155,7 @@ impl Inputs {
         if !model.fresh().is_empty() {
             info!("made afresh, as the checkpoint has none: {}", model.fresh().join(", "));
         }
+        check_targets_are_loaded(config, &model)?;
         let max_length = config.dataset.max_length.min(model.architecture().max_length());
         let tokenizer = TextTokenizer::load(folder.path(), max_length)?;
         let examples = Arc::new(tokenizer.encode(&dataset.examples)?);
@@ -162,6 +182,7 @@ impl Inputs {
         Ok(Self {
             classifier,
             params,
+            classes: dataset.classes,
             shares,
             examples,
             pad_id: tokenizer.pad_id(),

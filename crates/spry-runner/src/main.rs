@@ -60,6 +60,18 @@ fn misused(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let message = text.split("\nUsage:").next().unwrap_or(&text);
     let message = message.split("\n\nFor more information").next().unwrap_or(message);
-    eprintln!("{}", message.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What cannot be parsed may still say in which form it wants to be told.
+    let arguments: Vec<String> = std::env::args().collect();
+    let asks = |pair: &[String]| pair[0] == "--format" && pair[1] == "json";
+    let is_for_machines = arguments.windows(2).any(asks)
+        || arguments.iter().any(|argument| argument == "--format=json" || argument == "--json");
+    match is_for_machines {
+        true => print(
+            &json!({"error": message.trim_start_matches("error: "), "exit_code": BAD_INPUT})
+                .to_string(),
+        ),
+        false => eprintln!("{message}"),
+    }
     ExitCode::from(BAD_INPUT)
 }

@@ -14,6 +14,13 @@ use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft};
 use crate::meter::peak_bytes;
 use crate::{Error, Result};
 
+/// Largest number of examples or tokens of a batch: what does not fit into memory is more likely a
+/// slip.
+const LARGEST_SIDE: usize = 1 << 16;
+
+/// Largest number of threads.
+const MOST_THREADS: usize = 1024;
+
 /// One batch on a model with LoRA (r = 1, on query and value).
 pub struct Workbench {
     /// The batch's loss.
@@ -32,8 +39,10 @@ impl Workbench {
     /// If the batch is empty or longer than the model can take.
     pub fn new(model: Model, batch: usize, seq: usize) -> Result<Self> {
         for (option, value) in [("batch", batch), ("seq", seq)] {
-            if value == 0 {
-                return Err(Error::Input(format!("`{option}` is 0, but must be at least 1")));
+            if !(1..=LARGEST_SIDE).contains(&value) {
+                return Err(Error::Input(format!(
+                    "`{option}` is {value}, but must be between 1 and {LARGEST_SIDE}"
+                )));
             }
         }
         let weight_bytes = model.weight_bytes();
@@ -207,6 +216,12 @@ pub fn profile(model: Model, options: &ProfileOptions) -> Result<Profile> {
     }
     if options.iterations == 0 {
         return Err(Error::Input("`--iterations` is 0, but must be at least 1".to_string()));
+    }
+    if options.threads > MOST_THREADS {
+        return Err(Error::Input(format!(
+            "`--threads` is {}, but must be at most {MOST_THREADS}",
+            options.threads
+        )));
     }
     let workbench = Workbench::new(model, options.batch, options.seq)?;
     let trained = workbench.trained(&options.trains)?;

@@ -6,7 +6,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use spry_data::files::write_atomically;
 
-use crate::compare::percent;
 use crate::run::{RunFolder, Summary};
 use crate::{Error, Result, RunConfig};
 
@@ -43,6 +42,8 @@ pub struct CellResult {
     pub options: Vec<String>,
     /// Folders of its runs.
     pub runs: Vec<PathBuf>,
+    /// Number of its runs that have ended.
+    pub finished: usize,
     /// Generalised accuracy.
     pub accuracy: Option<Statistic>,
     /// Generalised loss.
@@ -89,39 +90,37 @@ impl Statistic {
     }
 }
 
+/// Options that tell runs of a sweep apart in other ways.
+const NOT_IN_A_GRID: [(&str, &str); 2] =
+    [("seed", "--seeds"), ("experiment", "nothing: it is the cell's name")];
+
 impl Sweep {
-    /// All combinations of the grid's values, each a text such as `seed=0` or
-    /// `method.estimator.k=1,4,16`, for all seeds. Every run is checked before the first begins.
+    /// All combinations of the grid's values, each axis a text such as
+    /// `method.estimator.k=1,4,16`, for all seeds. `options` are changed in every cell, together
+    /// with the cell's own, so that they hold whatever the cell names. Every configuration is
+    /// checked before the first run begins.
     ///
     /// # Errors
     ///
     /// If the grid cannot be read, or a combination cannot be used; the message names it.
-    pub fn new(base: &RunConfig, grid: &[String], seeds: &[u64], folder: &Path) -> Result<Self> {
-        let mut combinations: Vec<Vec<String>> = vec![Vec::new()];
-        for axis in grid {
-            let Some((key, values)) = axis.split_once('=').filter(|(_, values)| !values.is_empty())
-            else {
-                return Err(Error::Input(format!(
-                    "--grid {axis}: must be of the form key=value,value, such as \
-                     method.estimator.k=1,4"
-                )));
-            };
-            let values: Vec<&str> = values.split(',').map(str::trim).collect();
-            combinations = combinations
-                .into_iter()
-                .flat_map(|options| {
-                    values.iter().map(move |value| {
-                        let mut options = options.clone();
-                        options.push(format!("{key}={value}"));
-                        options
-                    })
-                })
-                .collect();
+    pub fn new(
+        base: &RunConfig,
+        options: &[String],
+        grid: &[String],
+        seeds: &[u64],
+        folder: &Path,
+    ) -> Result<Self> {
+        let mut sorted = seeds.to_vec();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::Input(format!("--seeds has {} twice", pair[0])));
         }
-        let cell = |options: Vec<String>| -> Result<Cell> {
-            let name = cell_name(&options);
+        let mut cells = Vec::new();
+        for own in combinations(grid)? {
+            let name = cell_name(&own);
             let failed = |error: Error| Error::Input(format!("{name}: {}", error.line()));
-            let config = base.with_assignments(&options).map_err(failed)?;
+            let all: Vec<&String> = options.iter().chain(&own).collect();
+            let config = base.with_assignments(&all).map_err(failed)?;
             config.validate().map_err(failed)?;
             let run = |seed: &u64| -> Result<(RunConfig, PathBuf)> {
                 let mut config = config.clone();
@@ -130,9 +129,8 @@ impl Sweep {
                 Ok((config.with_absolute_paths()?, folder))
             };
             let runs = seeds.iter().map(run).collect::<Result<_>>()?;
-            Ok(Cell { name: name.clone(), options, runs })
-        };
-        let cells: Vec<Cell> = combinations.into_iter().map(cell).collect::<Result<_>>()?;
+            cells.push(Cell { name, options: own, runs });
+        }
         let mut names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -189,6 +187,7 @@ impl Sweep {
             Ok(CellResult {
                 options: cell.options.clone(),
                 runs: cell.runs.iter().map(|(_, folder)| folder.clone()).collect(),
+                finished: summaries.len(),
                 accuracy: statistic(|summary| summary.generalized_accuracy),
                 loss: statistic(|summary| summary.generalized_loss),
                 personalized_accuracy: statistic(|summary| summary.personalized_accuracy),
@@ -218,14 +217,20 @@ pub fn table(results: &[CellResult]) -> String {
     table.set_header(["cell", "seeds", "accuracy", "loss", "personalised", "seconds"]);
     for result in results {
         let text = |statistic: Option<Statistic>, scale, digits, unit| {
-            statistic.map_or("-".to_string(), |statistic| statistic.text(scale, digits, unit))
+            let Some(statistic) = statistic else { return "-".to_string() };
+            let text = statistic.text(scale, digits, unit);
+            // A run that diverged has no accuracy: the mean is that of the others.
+            match statistic.seeds {
+                seeds if seeds < result.finished => format!("{text} (of {seeds})"),
+                _ => text,
+            }
         };
         table.add_row([
             cell_name(&result.options),
-            format!("{}/{}", result.wall_secs.map_or(0, |s| s.seeds), result.runs.len()),
+            format!("{}/{}", result.finished, result.runs.len()),
             text(result.accuracy, 100.0, 1, " %"),
             text(result.loss, 1.0, 4, ""),
-            percent_text(result.personalized_accuracy),
+            text(result.personalized_accuracy, 100.0, 1, " %"),
             text(result.wall_secs, 1.0, 1, ""),
         ]);
     }
@@ -235,8 +240,46 @@ pub fn table(results: &[CellResult]) -> String {
     table.to_string()
 }
 
-fn percent_text(statistic: Option<Statistic>) -> String {
-    statistic.map_or(percent(None), |statistic| statistic.text(100.0, 1, " %"))
+/// Each combination of the axes' values, as options.
+fn combinations(grid: &[String]) -> Result<Vec<Vec<String>>> {
+    let mut combinations: Vec<Vec<String>> = vec![Vec::new()];
+    for axis in grid {
+        let Some((key, values)) = axis.split_once('=').filter(|(_, values)| !values.is_empty())
+        else {
+            return Err(Error::Input(format!(
+                "--grid {axis}: must be of the form key=value,value, such as \
+                 method.estimator.k=1,4"
+            )));
+        };
+        if let Some((_, instead)) = NOT_IN_A_GRID.iter().find(|(name, _)| *name == key.trim()) {
+            return Err(Error::Input(format!("--grid {axis}: use {instead}")));
+        }
+        let values = split_list(values);
+        let with = |options: Vec<String>| {
+            let add = |value: &String| [&options[..], &[format!("{key}={value}")]].concat();
+            values.iter().map(add).collect::<Vec<_>>()
+        };
+        combinations = combinations.into_iter().flat_map(with).collect();
+    }
+    Ok(combinations)
+}
+
+/// The parts between commas; a comma inside of brackets belongs to a list.
+fn split_list(text: &str) -> Vec<String> {
+    let (mut parts, mut depth) = (vec![String::new()], 0);
+    for c in text.chars() {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        match (c, parts.last_mut()) {
+            (',', _) if depth == 0 => parts.push(String::new()),
+            (c, Some(part)) => part.push(c),
+            (_, None) => {}
+        }
+    }
+    parts.iter().map(|part| part.trim().to_string()).collect()
 }
 
 /// The options as the name of a folder: the last part of each key, with its value.
@@ -253,9 +296,37 @@ fn cell_name(options: &[String]) -> String {
             [part, ..] => part,
             [] => key,
         };
-        let text = format!("{key}={value}");
-        let allowed = |c: char| if c.is_alphanumeric() || "=.+-_".contains(c) { c } else { '_' };
-        text.chars().map(allowed).collect::<String>()
+        format!("{key}={value}")
     };
-    options.iter().map(short).collect::<Vec<_>>().join(",")
+    let name = options.iter().map(short).collect::<Vec<_>>().join(",");
+    let allowed = |c: char| c.is_alphanumeric() || "=.,+-_".contains(c);
+    if name.chars().all(allowed) {
+        return name;
+    }
+    // What a folder's name cannot say is told apart by a hash.
+    let readable: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    format!("{readable}-{}", &blake3::hash(options.join("\n").as_bytes()).to_hex()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_are_taken_apart() {
+        let grid = ["a.k=1,2", r#"b.list=["x","y"],["z"]"#].map(str::to_string);
+        let combinations = combinations(&grid).unwrap();
+        assert_eq!(combinations.len(), 4);
+        assert_eq!(combinations[0], ["a.k=1", r#"b.list=["x","y"]"#]);
+        assert_eq!(combinations[3], ["a.k=2", r#"b.list=["z"]"#]);
+        assert_eq!(super::combinations(&[]).unwrap(), vec![Vec::<String>::new()]);
+    }
+
+    #[test]
+    fn cells_have_names_of_their_own() {
+        let name = |option: &str| cell_name(&[option.to_string()]);
+        assert_eq!(name("method.estimator.k=4"), "k=4");
+        assert_eq!(name("method.name=fwdllm+"), "method=fwdllm+");
+        assert_ne!(name("model.name_or_path=a/b"), name("model.name_or_path=a:b"));
+    }
 }

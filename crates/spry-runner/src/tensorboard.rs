@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 use prost::{Message, Oneof};
 use spry_core::Event;
-use spry_data::files::write_atomically;
 
-use crate::run::records::{Records, RoundRow};
+use crate::run::records::{Records, RoundRow, now};
 use crate::{Error, Result};
 
 /// `tensorflow.Event`.
@@ -55,7 +54,8 @@ struct ScalarValue {
 const FILE_VERSION: &str = "brain.Event:2";
 
 /// A run's event file. It grows as rounds end, and is written anew from the rows when a run is
-/// resumed, so that nothing is in it twice.
+/// resumed, so that nothing is in it twice. An event's length depends on its round alone, so a
+/// reader that is in the middle of the file does not notice.
 #[derive(Debug)]
 pub struct EventFile {
     path: PathBuf,
@@ -74,16 +74,25 @@ impl EventFile {
     ///
     /// If it cannot be written.
     pub fn rewrite(&mut self, records: &Records) -> Result<()> {
-        let start = records.resources.first().map_or(0.0, |row| row.finished_at_secs);
+        let start = records.resources.first().map_or_else(now, |row| row.finished_at_secs);
         let version = What::FileVersion(FILE_VERSION.to_string());
         let mut bytes = record(&LoggedEvent { wall_time: start, step: 0, what: Some(version) });
         for row in &records.rounds {
             bytes.extend(scalars(row, records, &round_scalars(row)));
             bytes.extend(scalars(row, records, &evaluation_scalars(row)));
         }
-        write_atomically(&self.path, &bytes)?;
-        let file = OpenOptions::new().append(true).open(&self.path);
-        self.file = Some(file.map_err(Error::io(&self.path))?);
+        let write = || -> std::io::Result<File> {
+            if let Some(folder) = self.path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            // In its place: TensorBoard would not notice another file under the same name.
+            let mut file =
+                OpenOptions::new().create(true).write(true).truncate(false).open(&self.path)?;
+            file.write_all(&bytes)?;
+            file.set_len(bytes.len() as u64)?;
+            Ok(file)
+        };
+        self.file = Some(write().map_err(Error::io(&self.path))?);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,8 +32,11 @@ enum Log {
     File(File),
 }
 
-/// What Ctrl-C stops.
+/// What Ctrl-C stops, if something is going on.
 static RUNNING: Mutex<Option<StopSignal>> = Mutex::new(None);
+
+/// Whether Ctrl-C was pressed.
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// A value that is whole even if a thread panicked while it had it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -107,33 +111,50 @@ pub fn log_to(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Keeps notes until the next file is named.
-pub fn end_log() {
+/// Ends what [`log_to`] and [`stop_on_interrupt`] began: notes wait for the next file, and Ctrl-C
+/// has nothing to stop.
+pub fn end_run() {
     *locked(&LOG) = Log::Pending(Vec::new());
+    *locked(&RUNNING) = None;
 }
 
-/// Makes Ctrl-C stop what [`stop_on_interrupt`] named, after its current steps; a second one, or
-/// one when there is nothing to stop, ends the process at once.
+/// Makes Ctrl-C stop what [`stop_on_interrupt`] was called for, after its current steps. A second
+/// one, or one when there is nothing to stop yet, ends the process at once.
 ///
 /// # Errors
 ///
 /// [`Error::Failed`] if the system does not allow it.
 pub fn handle_interrupts() -> Result<()> {
-    let handler = || match &*locked(&RUNNING) {
-        Some(stop) if !stop.is_stopped() => {
-            stop.stop();
-            let _ = AboveBar.write_all(
-                b"stopping after the current steps; press Ctrl-C again to stop at once\n",
-            );
+    let handler = || {
+        IS_INTERRUPTED.store(true, Ordering::SeqCst);
+        match &*locked(&RUNNING) {
+            Some(stop) if !stop.is_stopped() => {
+                stop.stop();
+                let _ = AboveBar.write_all(
+                    b"stopping after the current steps; press Ctrl-C again to stop at once\n",
+                );
+            }
+            running => {
+                if running.is_none() {
+                    let _ = AboveBar.write_all(b"interrupted before there was anything to keep\n");
+                }
+                std::process::exit(INTERRUPTED.into());
+            }
         }
-        _ => std::process::exit(INTERRUPTED.into()),
     };
     ctrlc::set_handler(handler).map_err(|error| Error::Failed(format!("Ctrl-C: {error}")))
 }
 
-/// What the next Ctrl-C stops.
-pub fn stop_on_interrupt(stop: StopSignal) {
-    *locked(&RUNNING) = Some(stop);
+/// A new signal that the next Ctrl-C gives.
+pub fn stop_on_interrupt() -> StopSignal {
+    let stop = StopSignal::default();
+    *locked(&RUNNING) = Some(stop.clone());
+    stop
+}
+
+/// Whether Ctrl-C was pressed, also when what it should have stopped had just ended.
+pub fn is_interrupted() -> bool {
+    IS_INTERRUPTED.load(Ordering::SeqCst)
 }
 
 /// A bar with round, loss, accuracy and the time left, on a terminal; nothing elsewhere.

@@ -101,7 +101,24 @@ fn flags_and_options() {
             ("run ~ --out out --set dataset=fancyzhx/ag_news", "offline mode is on", 2),
             ("sweep ~ --grid k --out out", "key=value,value", 2),
             ("sweep ~ --grid method.estimator.k=1,x --out out", "k=x: `method.estimator.k`", 2),
-            ("sweep ~ --grid seed=1,1 --out out", "twice", 2),
+            ("sweep ~ --grid method.estimator.k=1,1 --out out", "twice", 2),
+            ("sweep ~ --grid seed=1,2 --out out", "use --seeds", 2),
+            ("sweep ~ --seeds 1,2,1 --out out", "--seeds has 1 twice", 2),
+            ("sweep", "there is nothing to run", 2),
+            ("import adapter", "there is nothing to run", 2),
+            ("import adapter ~ --set peft.r=4", "comes from the adapter", 2),
+            (
+                "run ~ --out out --set seed=18446744073709551615",
+                "`seed` is 18446744073709551615",
+                2,
+            ),
+            ("run ~ --out out --set peft.r=1000000000000000000", "`r` is 1000000000000000000", 2),
+            (
+                "run ~ --out out --set peft=ia3 --set peft.feedforward_modules=[\"dense\"]",
+                "`feedforward_modules`",
+                2,
+            ),
+            ("run ~ --out out --set experiment=.", "`experiment` is `.`", 2),
             ("sweep ~ --seeds one --out out", "invalid value 'one'", 2),
             ("partition --dataset synthetic_news --alpha 0", "`alpha` is 0", 2),
             ("partition --dataset synthetic_news --clients 0", "`clients` is 0", 2),
@@ -127,6 +144,7 @@ fn configuration_files() {
     file("nested.toml", "[peft]\nname = \"ia3\"\nr = 4\n");
     file("table.toml", "dataset = 3\n");
     file("latin.toml", "");
+    file("nan.toml", "[method]\nmax_gradient_variance = nan\n");
     fs::write(folder.path().join("latin.toml"), b"experiment = \"caf\xe9\"\n").unwrap();
     check(
         folder.path(),
@@ -138,6 +156,7 @@ fn configuration_files() {
             ("run type.toml --out out", "type.toml: `method.estimator.k`", 2),
             ("run nested.toml --out out", "there is no option `peft.r`", 2),
             ("run table.toml --out out", "`dataset`", 2),
+            ("run nan.toml --out out", "`method.max_gradient_variance` is not a finite number", 2),
             ("run latin.toml --out out", "latin.toml: stream did not contain valid UTF-8", 2),
         ],
     );
@@ -256,6 +275,12 @@ fn models() {
     );
     model("no-json", "config.json", &|_| b"{".to_vec());
     model("no-tokenizer", "tokenizer.json", &|_| b"[]".to_vec());
+    model("no-pooler", weights, &|bytes| {
+        let views = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut tensors = views.tensors();
+        tensors.retain(|(name, _)| !name.contains("pooler"));
+        safetensors::serialize(tensors, None).unwrap()
+    });
     copy_of_model(folder.path(), "missing");
     fs::remove_file(folder.path().join("missing/model.safetensors")).unwrap();
     check(
@@ -269,6 +294,11 @@ fn models() {
             ("run ~ --out out --set model.name_or_path=no-json", "config.json", 2),
             ("run ~ --out out --set model.name_or_path=no-tokenizer", "tokenizer.json", 2),
             ("run ~ --out out --set model.name_or_path=missing", "model.safetensors", 2),
+            (
+                "run ~ --out out --set model.name_or_path=no-pooler --set peft.target_modules=[\"dense\"]",
+                "names `bert.pooler.dense`, which the checkpoint lacks",
+                2,
+            ),
             ("profile --model truncated --estimator inference", "safetensors file", 2),
             ("profile --model missing --estimator spsa", "model.safetensors", 2),
         ],
@@ -281,6 +311,8 @@ fn models() {
         ("--estimator spsa --trains tail", "all, head, or group:0"),
         ("--estimator forward-gradient -k 0", "`k` is 0"),
         ("--estimator inference --batch 0", "`batch` is 0"),
+        ("--estimator inference --batch 1000000000000", "`batch` is 1000000000000"),
+        ("--estimator inference --threads 100000000", "`--threads` is 100000000"),
         ("--estimator inference --seq 100000", "100000"),
         ("--estimator inference --iterations 0", "`--iterations` is 0"),
     ] {
@@ -333,6 +365,12 @@ fn runs_adapters_and_cases() {
     let lora = copy("lora").join("adapter");
     let config = fs::read_to_string(lora.join("adapter_config.json")).unwrap();
     fs::write(lora.join("adapter_config.json"), config.replace("\"r\": 1", "\"r\": 2")).unwrap();
+    let edited = copy("edited").join("config.toml");
+    let text = fs::read_to_string(&edited).unwrap();
+    fs::write(&edited, text.replace("cohort_size = 3", "cohort_size = 4")).unwrap();
+    let pissa = copy("pissa").join("adapter");
+    let text = config.replace("\"r\": 1", "\"r\": 1, \"init_lora_weights\": \"pissa\"");
+    fs::write(pissa.join("adapter_config.json"), text).unwrap();
     let dora = copy("dora").join("adapter");
     fs::write(dora.join("adapter_config.json"), config.replace("dora\": false", "dora\": true"))
         .unwrap();
@@ -356,6 +394,8 @@ fn runs_adapters_and_cases() {
             ("resume full", "has no config.toml, so it is no run's folder", 2),
             ("resume corrupted", "is damaged", 2),
             ("resume configured", "did you mean `seed`?", 2),
+            ("resume edited", "config.toml: `cohort_size` is not what it was", 2),
+            ("import pissa/adapter ~ --out out", "`init_lora_weights` = \"pissa\"", 2),
             ("compare young", "has no results yet", 2),
             ("compare torn", "summary.json is damaged", 2),
             ("compare rows", "rounds.parquet is damaged", 2),

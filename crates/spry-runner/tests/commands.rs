@@ -106,6 +106,10 @@ fn errors_are_json_if_asked_for() {
     let printed = json(&String::from_utf8(output.stdout).unwrap());
     assert_eq!(printed["exit_code"], 2);
     assert!(printed["error"].as_str().unwrap().contains("does not exist"));
+    let misused =
+        spry(folder.path()).args(["--format", "json", "run", "--bogus"]).output().unwrap();
+    let printed = json(&String::from_utf8(misused.stdout).unwrap());
+    assert!(printed["error"].as_str().unwrap().contains("'--bogus'"), "{printed}");
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -133,7 +137,11 @@ fn runs_are_compared_in_text_pictures_and_one_page() {
     }
     let printed = succeed(spry(folder.path()).args(["compare", "a", "b", "--format", "json"]));
     assert_eq!(json(&printed)["runs"][1]["method"], "fedavg");
-    // Two runs that differ in their options only.
+    // Runs that differ in their options only are told apart by them; else they are numbered.
+    let options = ["--set", "method.estimator.k=3", "--out", "c"];
+    succeed(spry(folder.path()).arg("run").args(SMALL).args(options));
+    let table = succeed(spry(folder.path()).args(["compare", "a", "c", "--out", "page"]));
+    assert!(table.contains("spry, k=2 ") && table.contains("spry, k=3 "), "{table}");
     let table = succeed(spry(folder.path()).args(["compare", "a", "a", "--out", "page"]));
     assert!(table.contains("spry (1)") && table.contains("spry (2)"), "{table}");
 }
@@ -183,6 +191,66 @@ fn a_sweep_goes_on_where_it_was_cut_off() {
     let other = sweep("method.estimator.k=1,2").args(["--set", "learning_rate=0.5"]).output();
     let message = json(&String::from_utf8(other.unwrap().stdout).unwrap());
     assert!(message["error"].as_str().unwrap().contains("another configuration"), "{message}");
+}
+
+/// Options on the command line hold in every cell, also in one that names another method; a run
+/// that fails does not keep the others from running.
+#[test]
+fn options_of_a_sweep_hold_in_every_cell_and_failures_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let small: Vec<&str> = SMALL.into_iter().filter(|o| *o != "method.estimator.k=2").collect();
+    // The pairs of flag and value, without the one that FedAvg does not have.
+    let small: Vec<&str> = small
+        .windows(2)
+        .filter(|pair| pair[0] != "--set" || pair[1] != "--set")
+        .map(|pair| pair[0])
+        .chain(small.last().copied())
+        .collect();
+    let mut command = spry(folder.path());
+    command.arg("sweep").args(&small).args(["--set", "method.batch_size=3", "--set", "seed=5"]);
+    command.args(["--grid", "method=spry,fedavg", "--out", "sweep", "--format", "json"]);
+    let cells = json(&succeed(&mut command));
+    for cell in cells["cells"].as_array().unwrap() {
+        let run = folder.path().join(cell["runs"][0].as_str().unwrap());
+        assert!(run.ends_with("seed-5"), "{run:?}");
+        let config = fs::read_to_string(run.join("config.toml")).unwrap();
+        assert!(config.contains("batch_size = 3"), "{config}");
+    }
+    let mut command = spry(folder.path());
+    command.arg("sweep").args(SMALL).args(["--out", "modules", "--format", "json"]);
+    command.args(["--grid", r#"peft.target_modules=["nope"],["query","value"]"#]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let printed = json(&String::from_utf8(output.stdout).unwrap());
+    let finished = |cell: usize| printed["cells"][cell]["finished"].as_u64().unwrap();
+    assert_eq!((finished(0), finished(1)), (0, 1), "{printed}");
+    assert!(printed["error"].as_str().unwrap().contains("1 of 2 runs failed"), "{printed}");
+    assert!(printed["failures"][0].as_str().unwrap().contains("`nope`"), "{printed}");
+}
+
+/// A model that diverged has no accuracy, and says so; so has a run without test data.
+#[test]
+fn what_was_not_measured_is_missing_and_not_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, option) in [
+        // A single step, after which nothing can be computed any more.
+        ("diverged", ["method=fedavg", "method.batch_size=64", "learning_rate=1e37"]),
+        ("untested", ["method=fedavg", "method.batch_size=8", "dataset.train_share=1"]),
+    ] {
+        let mut command = spry(folder.path());
+        let options = option.iter().flat_map(|option| ["--set", option]);
+        command.args(["run", "--preset", "smoke"]).args(&SMALL[2..8]).args(options);
+        command.args(["--set", "num_server_rounds=2", "--out", name, "--format", "json"]);
+        let printed = json(&succeed(&mut command));
+        assert_eq!(printed["generalized_accuracy"], Value::Null, "{name}: {printed}");
+        assert_eq!(printed["generalized_loss"], Value::Null, "{name}: {printed}");
+        let rows = spry_runner::run::metrics::read_rounds(
+            &folder.path().join(name).join("rounds.parquet"),
+        );
+        let down: u64 = rows.unwrap().iter().map(|row| row.bytes_down).sum();
+        assert_eq!(printed["bytes_down"], down, "{name}");
+        succeed(spry(folder.path()).args(["compare", name, "--out", "page"]));
+    }
 }
 
 #[test]

@@ -173,6 +173,8 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_it() {
         assert!(message.contains("trying the checkpoint before it"), "{what}: {message}");
         assert_same(&run, &expected, what);
         assert!(fs::read(&newest).unwrap() != bytes, "{what}: it was not written again");
+        // The damaged one is kept under another name, and does not count as one of the two.
+        assert_eq!(fs::read(newest.with_extension("damaged")).unwrap(), bytes, "{what}");
     }
 }
 

@@ -125,6 +125,8 @@ pub struct RoundSummary {
     pub clients: Vec<ClientReport>,
     /// Number of forward passes of one example that all clients made, also those that failed.
     pub forward_passes: u64,
+    /// Bytes of the tasks that the server sent to all clients, also those that failed.
+    pub bytes_down: u64,
     /// Time from the start of the round to its end, without the global evaluation.
     pub wall: Duration,
 }

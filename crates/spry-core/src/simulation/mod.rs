@@ -166,6 +166,12 @@ impl<S: Strategy> Simulation<S> {
         self.strategy.configure_round(&self.state, &cohort, &seed).map(drop)
     }
 
+    /// Stops when this signal says so, instead of one of its own.
+    pub fn with_stop_signal(mut self, stop: StopSignal) -> Self {
+        self.stop = stop;
+        self
+    }
+
     /// The state after the last round that ended.
     pub fn state(&self) -> &ServerState {
         &self.state
@@ -281,7 +287,8 @@ impl<S: Strategy> Simulation<S> {
         );
         self.stop_if_asked()?;
 
-        self.outcome.bytes_down += tasks.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        let bytes_down = tasks.iter().map(|(_, bytes)| bytes).sum();
+        self.outcome.bytes_down += bytes_down;
         let (mut completed, mut reports) = (Vec::new(), Vec::new());
         let mut forward_passes = 0;
         for ((task, _), result) in tasks.into_iter().zip(results) {
@@ -314,7 +321,9 @@ impl<S: Strategy> Simulation<S> {
         self.state.server_round = server_round + 1;
         self.outcome.rounds = self.state.server_round;
         let wall = started.elapsed();
-        let summary = RoundSummary { server_round, report, clients: reports, forward_passes, wall };
+        let clients = reports;
+        let summary =
+            RoundSummary { server_round, report, clients, forward_passes, bytes_down, wall };
         on_event(Event::RoundFinished(&summary));
         Ok(())
     }

@@ -18,4 +18,5 @@ pub const SPEC: ModelSpec = ModelSpec {
         let config = BertConfig::parse(config, num_labels)?;
         Ok(Box::new(Bert::new(config)))
     },
+    classifier_class: "BertForSequenceClassification",
 };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use spry_core::{Param, ParamRole, ParamSet, Seed};
 use spry_data::files::write_atomically;
 
@@ -33,24 +34,41 @@ struct AdapterConfig {
     #[serde(default)]
     fan_in_fan_out: bool,
     #[serde(flatten)]
-    kind: serde_json::Map<String, serde_json::Value>,
+    kind: serde_json::Map<String, Value>,
 }
 
-/// Options of peft's LoRA that are not supported unless they have this value; absent is fine, too.
-const LORA_FIXED: &[(&str, &str)] = &[
-    ("bias", "\"none\""),
-    ("use_rslora", "false"),
-    ("use_dora", "false"),
-    ("use_qalora", "false"),
-    ("use_bdlora", "null"),
-    ("lora_bias", "false"),
-    ("rank_pattern", "{}"),
-    ("alpha_pattern", "{}"),
-    ("layers_to_transform", "null"),
-    ("layer_replication", "null"),
-    ("target_parameters", "null"),
-    ("exclude_modules", "null"),
+/// Options of peft that decide nothing here, or that are read; any other must be absent or off: one
+/// that this version does not know may change what is computed.
+const HARMLESS: &[&str] = &[
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "feedforward_modules",
+    "auto_mapping",
+    "revision",
+    "peft_version",
+    "megatron_core",
+    "qalora_group_size",
+    "init_ia3_weights",
+    "layers_pattern",
+    "loftq_config",
 ];
+
+/// Values that mean that an option is off.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text == "none",
+        Value::Array(list) => list.is_empty(),
+        Value::Object(table) => table.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+/// Ways to initialise LoRA that leave the base model's weights alone.
+fn is_plain_init(value: &Value) -> bool {
+    is_off(value) || *value == Value::Bool(true) || value == "gaussian"
+}
 
 /// Writes trained parameters so that `peft.PeftModel.from_pretrained` loads them.
 ///
@@ -146,15 +164,17 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
         return Err(unsupported("`fan_in_fan_out` = true".to_string()));
     }
     let field = |name: &str| config.kind.get(name).cloned().unwrap_or_default();
+    for (name, value) in &config.kind {
+        let is_fine = match name.as_str() {
+            "init_lora_weights" => is_plain_init(value),
+            name => HARMLESS.contains(&name) || is_off(value),
+        };
+        if !is_fine {
+            return Err(unsupported(format!("`{name}` = {value}")));
+        }
+    }
     match config.peft_type.as_str() {
         "LORA" => {
-            for (name, allowed) in LORA_FIXED {
-                let value = field(name);
-                let text = value.to_string();
-                if !value.is_null() && text != *allowed {
-                    return Err(unsupported(format!("`{name}` = {text}")));
-                }
-            }
             let number = |name: &str| {
                 let missing = || Error::Config {
                     location: path.display().to_string(),
@@ -162,8 +182,12 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
                 };
                 field(name).as_f64().ok_or_else(missing)
             };
+            let rank = |r: f64| match r.fract() == 0.0 && r >= 1.0 {
+                true => Ok(r as usize),
+                false => Err(unsupported(format!("`r` = {r}"))),
+            };
             Ok(Peft::Lora(LoraConfig {
-                r: number("r")? as usize,
+                r: rank(number("r")?)?,
                 lora_alpha: number("lora_alpha")?,
                 lora_dropout: field("lora_dropout").as_f64().unwrap_or(0.0),
                 target_modules: config.target_modules,

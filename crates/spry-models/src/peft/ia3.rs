@@ -4,9 +4,9 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spry_core::{GroupId, Param, ParamRole, ParamSet};
 
-use super::{check_targets, is_named};
+use super::is_named;
 use crate::architecture::TensorSpec;
-use crate::{Model, Result};
+use crate::{Error, Model, Result};
 
 /// IA3 (Liu et al. 2022, arXiv 2205.05638); option names as in peft's `IA3Config`, defaults as in
 /// peft for BERT. Scales start at one.
@@ -49,8 +49,16 @@ impl Ia3Config {
         Some(if is_feedforward { Ia3Side::Input } else { Ia3Side::Output })
     }
 
-    pub(super) fn validate(&self, model: &Model) -> Result<()> {
-        check_targets(model, &self.target_modules)
+    pub(super) fn validate(&self) -> Result<()> {
+        let is_target = |module: &&String| self.target_modules.contains(module);
+        match self.feedforward_modules.iter().find(|module| !is_target(module)) {
+            None => Ok(()),
+            Some(module) => Err(Error::InvalidOption {
+                option: "feedforward_modules",
+                got: format!("{:?}", self.feedforward_modules),
+                expected: format!("among `target_modules`, which lack `{module}`"),
+            }),
+        }
     }
 }
 

@@ -64,6 +64,19 @@ impl LoraConfig {
         Ok(())
     }
 
+    /// Fails if the rank is larger than that of the weight itself.
+    pub(super) fn check_rank(&self, module: &str, tensor: &TensorSpec) -> Result<()> {
+        let smaller = tensor.shape[0].min(tensor.shape[1]);
+        if self.r <= smaller {
+            return Ok(());
+        }
+        Err(Error::InvalidOption {
+            option: "r",
+            got: self.r.to_string(),
+            expected: format!("at most {smaller}, the smaller side of `{module}`"),
+        })
+    }
+
     pub(super) fn insert(
         &self,
         trainable: &mut ParamSet,

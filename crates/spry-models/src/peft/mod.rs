@@ -42,7 +42,17 @@ impl Peft {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Lora(lora) => lora.validate(),
-            Self::Ia3(_) | Self::BitFit | Self::Head | Self::Full => Ok(()),
+            Self::Ia3(ia3) => ia3.validate(),
+            Self::BitFit | Self::Head | Self::Full => Ok(()),
+        }
+    }
+
+    /// Whether a module of the model, such as `bert.pooler.dense`, gets parameters of its own.
+    pub fn targets(&self, module: &str) -> bool {
+        match self {
+            Self::Lora(lora) => lora.targets(module),
+            Self::Ia3(ia3) => ia3.side(module).is_some(),
+            Self::BitFit | Self::Head | Self::Full => false,
         }
     }
 
@@ -54,22 +64,23 @@ impl Peft {
     ///
     /// [`Error::UnknownTarget`] or [`Error::InvalidOption`] if the options do not fit the model.
     pub fn trainable(&self, model: &Model, seed: &Seed) -> Result<ParamSet> {
+        self.validate()?;
         let mut trainable = ParamSet::new();
         let mut group = GroupId(0);
         let body = model.tensors().iter().filter(|tensor| tensor.role == ParamRole::Adapter);
         match self {
             Self::Lora(lora) => {
-                lora.validate()?;
                 check_targets(model, &lora.target_modules)?;
                 for (module, tensor) in linear_modules(body) {
                     if lora.targets(module) {
+                        lora.check_rank(module, tensor)?;
                         lora.insert(&mut trainable, model, module, tensor, group, seed);
                         group.0 += 1;
                     }
                 }
             }
             Self::Ia3(ia3) => {
-                ia3.validate(model)?;
+                check_targets(model, &ia3.target_modules)?;
                 for (module, tensor) in linear_modules(body) {
                     if let Some(side) = ia3.side(module) {
                         ia3::insert(&mut trainable, model, module, tensor, side, group);

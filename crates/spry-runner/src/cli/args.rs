@@ -139,8 +139,8 @@ pub struct SweepArgs {
     #[arg(long, value_name = "KEY=VALUE,VALUE")]
     pub grid: Vec<String>,
 
-    /// Seeds of each combination.
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "0")]
+    /// Seeds of each combination [default: the configuration's].
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
     pub seeds: Vec<u64>,
 
     /// The sweep's folder.

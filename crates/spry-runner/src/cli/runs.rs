@@ -17,47 +17,55 @@ use super::args::{CompareArgs, ConfigArgs, ImportArgs, ResumeArgs, RunArgs, Swee
 impl ConfigArgs {
     /// The configuration: the defaults or a preset, then the file, then options and flags.
     fn config(&self) -> Result<RunConfig> {
-        let mut config = match &self.preset {
+        self.base()?.with_assignments(&self.assignments())
+    }
+
+    /// The same without the options on the command line.
+    fn base(&self) -> Result<RunConfig> {
+        if self.preset.is_none() && self.config.is_none() && self.options.is_empty() {
+            return Err(Error::Input(
+                "there is nothing to run: give a CONFIG.toml, or --preset NAME (`spry presets` \
+                 lists them, `spry run --preset smoke` takes seconds)"
+                    .to_string(),
+            ));
+        }
+        let config = match &self.preset {
             Some(name) => presets::find(name)?.config()?,
             None => RunConfig::default(),
         };
-        if let Some(path) = &self.config {
-            config = config.with_file(path)?;
+        match &self.config {
+            Some(path) => config.with_file(path),
+            None => Ok(config),
         }
-        self.with_flags(config)
     }
 
-    fn with_flags(&self, config: RunConfig) -> Result<RunConfig> {
-        let mut config = config.with_assignments(&self.options)?;
-        config.jobs = self.jobs.unwrap_or(config.jobs);
-        config.device = self.device.clone().unwrap_or(config.device);
-        Ok(config)
-    }
-
-    /// Whether nothing was said at all.
-    fn is_empty(&self) -> bool {
-        self.preset.is_none() && self.config.is_none() && self.options.is_empty()
+    /// All options, those with flags of their own last.
+    fn assignments(&self) -> Vec<String> {
+        let jobs = self.jobs.map(|jobs| format!("jobs={jobs}"));
+        let device = self.device.as_ref().map(|device| format!("device={device}"));
+        self.options.iter().cloned().chain(jobs).chain(device).collect()
     }
 }
 
 pub fn run(args: &RunArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
-    if args.config.is_empty() {
-        return Err(Error::Input(
-            "there is nothing to run: give a CONFIG.toml, or --preset NAME (`spry presets` lists \
-             them, `spry run --preset smoke` takes seconds)"
-                .to_string(),
-        ));
-    }
     begin(args.config.config()?, args, hub, is_for_machines)
 }
 
 pub fn import(args: &ImportArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
+    let options = args.run.config.assignments();
+    if let Some(option) = options.iter().find(|option| option.starts_with("peft")) {
+        return Err(Error::Input(format!(
+            "--set {option}: what is trainable comes from the adapter in {}",
+            args.adapter.display()
+        )));
+    }
     let config = exchange::with_adapter(args.run.config.config()?, &args.adapter)?;
     begin(config, &args.run, hub, is_for_machines)
 }
 
 fn begin(config: RunConfig, args: &RunArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
     config.validate()?;
+    let config = config.with_absolute_paths()?;
     let folder = args.out.clone().unwrap_or_else(|| config.default_folder());
     let run = Run::create(config, &folder, hub)?;
     report(&execute(run, "", is_for_machines)?, &folder)
@@ -71,13 +79,14 @@ pub fn resume(args: &ResumeArgs, hub: &Hub, is_for_machines: bool) -> Result<Out
 /// Runs to the end, with progress, log and Ctrl-C.
 fn execute(run: Run, label: &str, is_for_machines: bool) -> Result<Summary> {
     terminal::log_to(&run.folder().log())?;
-    let mut run = run.with_memory_meter(Arc::new(AllocationMeter));
-    terminal::stop_on_interrupt(run.stop_signal());
+    let mut run = run
+        .with_memory_meter(Arc::new(AllocationMeter))
+        .with_stop_signal(terminal::stop_on_interrupt());
     let rounds = run.config().num_server_rounds;
     tracing::info!("{}: {} of {rounds} rounds done", run.config().method.name, run.rounds());
     let mut progress = Progress::new(label, rounds, run.rounds(), is_for_machines);
     let summary = run.execute(|event| progress.on_event(event));
-    terminal::end_log();
+    terminal::end_run();
     summary
 }
 
@@ -89,29 +98,52 @@ fn report(summary: &Summary, folder: &Path) -> Result<Output> {
 }
 
 pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
-    if args.config.is_empty() {
-        return Err(Error::Input(
-            "there is nothing to sweep over: give a CONFIG.toml or --preset NAME".to_string(),
-        ));
-    }
-    let sweep = Sweep::new(&args.config.config()?, &args.grid, &args.seeds, &args.out)?;
+    let (base, options) = (args.config.base()?, args.config.assignments());
+    let seeds = match args.seeds.is_empty() {
+        true => vec![base.with_assignments(&options)?.seed],
+        false => args.seeds.clone(),
+    };
+    let sweep = Sweep::new(&base, &options, &args.grid, &seeds, &args.out)?;
     let todo = sweep.todo()?;
-    let count = todo.len();
+    let (count, mut failures) = (todo.len(), Vec::new());
     for (index, todo) in todo.into_iter().enumerate() {
         let label = format!("run {} of {count}", index + 1);
-        let run = match todo {
+        let (folder, run) = match todo {
             Todo::Nothing(_) => continue,
-            Todo::Resume(folder) => Run::resume(&folder, args.config.jobs, hub)?,
-            Todo::Begin(config, folder) => Run::create(*config, &folder, hub)?,
+            Todo::Resume(folder) => {
+                let run = Run::resume(&folder, args.config.jobs, hub);
+                (folder, run)
+            }
+            Todo::Begin(config, folder) => {
+                let run = Run::create(*config, &folder, hub);
+                (folder, run)
+            }
         };
-        execute(run, &label, is_for_machines)?;
+        match run.and_then(|run| execute(run, &label, is_for_machines)) {
+            Ok(_) => {}
+            Err(Error::Interrupted { .. }) => return Err(Error::SweepInterrupted),
+            // The others may do better.
+            Err(error) => {
+                tracing::warn!("{}: {}", folder.display(), error.line());
+                failures.push(format!("{}: {}", folder.display(), error.line()));
+            }
+        }
         // After each run: a sweep that is cut off keeps what it has.
         sweep.write(&sweep.results()?)?;
+        if terminal::is_interrupted() {
+            return Err(Error::SweepInterrupted);
+        }
     }
     let results = sweep.results()?;
     let path = sweep.write(&results)?;
     let text = format!("{}\nwritten to {}", sweep::table(&results), path.display());
-    Output::new(text, json!({"cells": results, "written": path}))
+    let json = json!({"cells": results, "written": path, "failures": failures});
+    let mut output = Output::new(text, json)?;
+    let failed = |first: &String| {
+        Error::Failed(format!("{} of {count} runs failed, the first one: {first}", failures.len()))
+    };
+    output.failure = failures.first().map(failed);
+    Ok(output)
 }
 
 pub fn compare(args: &CompareArgs) -> Result<Output> {

@@ -287,17 +287,34 @@ fn labels(configs: &[RunConfig]) -> Vec<String> {
             label
         })
         .collect();
-    // Runs that only differ in their options are numbered.
-    for index in 0..labels.len() {
-        let same = |label: &&String| **label == labels[index];
-        if labels.iter().filter(same).count() > 1 {
-            let label = labels[index].clone();
-            let mut number = 0;
-            for other in labels.iter_mut().filter(|other| **other == label) {
-                number += 1;
-                *other = format!("{label} ({number})");
-            }
+    let all = labels.clone();
+    for (index, label) in labels.iter_mut().enumerate() {
+        // By the options in which runs of the same label differ; else by their number.
+        let same: Vec<_> = (0..all.len()).filter(|other| all[*other] == all[index]).collect();
+        let flat = configs[index].flat();
+        let differs = |key: &&String| {
+            let value = |other: &usize| configs[*other].flat().get(*key).cloned();
+            !is_elsewhere(key) && same.iter().any(|other| value(other).as_ref() != flat.get(*key))
+        };
+        for key in flat.keys().filter(differs) {
+            let name = key.rsplit('.').next().unwrap_or(key);
+            let value = flat[key].as_str().map_or(flat[key].to_string(), str::to_string);
+            *label = format!("{label}, {name}={value}");
+        }
+    }
+    let all = labels.clone();
+    for (index, label) in labels.iter_mut().enumerate() {
+        let same = |other: &&String| **other == all[index];
+        if all.iter().filter(same).count() > 1 {
+            let number = 1 + all[..index].iter().filter(same).count();
+            *label = format!("{label} ({number})");
         }
     }
     labels
+}
+
+/// Whether a label has an option already, or results do not depend on it.
+fn is_elsewhere(key: &str) -> bool {
+    let parts = ["dataset.name", "dataset.source", "model.name_or_path", "experiment", "seed"];
+    parts.contains(&key) || ["jobs", "device", "checkpoint_every"].contains(&key)
 }

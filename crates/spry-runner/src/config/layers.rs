@@ -45,6 +45,10 @@ impl RunConfig {
             let line = line.map_or(String::new(), |line| format!("line {line}: "));
             Error::Input(format!("{line}{}", error.message()))
         })?;
+        let table = toml::Value::Table(table);
+        if let Some(key) = non_finite(&table) {
+            return Err(Error::Input(format!("`{key}` is not a finite number")));
+        }
         let mut options = serde_json::to_value(table).map_err(CoreError::objective)?;
         none_to_null(&mut options);
         self.with_options(options)
@@ -67,7 +71,8 @@ impl RunConfig {
     /// `method = "fedavg"` is short for `method.name = "fedavg"`, and so for `dataset`, `peft` and
     /// the parts of a method. Naming another method or dataset replaces the old one's options by
     /// the new one's defaults. `learning_rate` sets the rate where the method has its gradient
-    /// steps: on the clients, or on the server if clients send gradients.
+    /// steps: on the clients, or on the server if clients send gradients; a rate that is given by
+    /// its own key counts more.
     ///
     /// # Errors
     ///
@@ -88,6 +93,13 @@ impl RunConfig {
                 return Err(Error::Input(format!("`{LEARNING_RATE}` is {rate}, not a number")));
             };
             config.method = config.method.with_learning_rate(rate);
+            // Once more, for a rate that is given by its whole key.
+            config = changed(&config, &options).map_err(explained)?;
+        }
+        let is_too_large = |value: &Value| value.as_u64().is_some_and(|n| n > i64::MAX as u64);
+        if let Some((key, value)) = config.flat().iter().find(|(_, value)| is_too_large(value)) {
+            let largest = i64::MAX;
+            return Err(Error::Input(format!("`{key}` is {value}, but must be at most {largest}")));
         }
         Ok(config)
     }
@@ -149,6 +161,15 @@ pub fn explained(error: CoreError) -> Error {
         }
         other => Error::Core(other),
     }
+}
+
+/// The key of a number that is none: JSON, and so the rest of this program, has no such numbers.
+fn non_finite(value: &toml::Value) -> Option<String> {
+    let toml::Value::Table(table) = value else { return None };
+    table.iter().find_map(|(key, value)| match value {
+        toml::Value::Float(number) if !number.is_finite() => Some(key.clone()),
+        value => non_finite(value).map(|rest| format!("{key}.{rest}")),
+    })
 }
 
 fn none_to_null(value: &mut Value) {

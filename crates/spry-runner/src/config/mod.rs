@@ -5,8 +5,10 @@
 //!
 //! - [`dataset`]: the part about data.
 //! - [`layers`]: from TOML and `key=value` to a configuration, and back.
+//! - `flat`: where two configurations differ.
 
 pub mod dataset;
+mod flat;
 pub mod layers;
 
 use std::path::{Path, PathBuf};
@@ -175,9 +177,8 @@ impl RunConfig {
                 self.cohort_size, self.dataset.num_clients
             )));
         }
-        let parts =
-            |text: &str| text.split(['/', '\\']).any(|part| part.is_empty() || part == "..");
-        if parts(&self.experiment) {
+        let is_odd = |part: &str| ["", ".", ".."].contains(&part);
+        if self.experiment.split(['/', '\\']).any(is_odd) {
             return Err(Error::Input(format!(
                 "`experiment` is `{}`, but must be usable as the name of a folder",
                 self.experiment
@@ -214,8 +215,12 @@ impl RunConfig {
             self.model.name_or_path = path.unwrap_or(self.model.name_or_path);
         }
         if !self.dataset.is_bundled() {
-            let path = absolute(self.dataset.location())?;
-            self.dataset.source = path.or(self.dataset.source);
+            if let Some(path) = absolute(self.dataset.location())? {
+                if self.dataset.source.is_none() {
+                    self.dataset.name = dataset::last_part(&path).to_string();
+                }
+                self.dataset.source = Some(path);
+            }
             self.dataset.name = self.dataset.short_name().to_string();
         }
         if let Some(adapter) = &self.model.adapter {

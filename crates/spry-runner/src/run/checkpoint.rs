@@ -23,6 +23,8 @@ const KEPT: usize = 2;
 /// A run between two rounds.
 #[derive(Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// The run's configuration, as TOML.
+    pub config: String,
     /// Hash of model, data and partition; see [`Inputs::fingerprint`](crate::Inputs::fingerprint).
     pub fingerprint: [u8; 32],
     /// The simulation.
@@ -73,20 +75,28 @@ impl Checkpoint {
         postcard::from_bytes(body).map_err(|error| damaged(&error.to_string()))
     }
 
-    /// The newest checkpoint of a folder that can be read; a damaged one is named in a warning.
-    /// `None` if there is none at all.
+    /// The newest checkpoint of a folder that can be read. Damaged ones before it are named in a
+    /// warning and renamed, so that they do not pass for checkpoints any more. `None` if there is
+    /// none at all.
     ///
     /// # Errors
     ///
     /// What is wrong with the newest one, if none can be read.
     pub fn newest(folder: &Path) -> Result<Option<Self>> {
-        let mut first_error = None;
-        for path in files(folder)?.iter().rev() {
-            match Self::read(path) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
+        let (mut first_error, mut damaged) = (None, Vec::<PathBuf>::new());
+        for path in files(folder)?.into_iter().rev() {
+            match Self::read(&path) {
+                Ok(checkpoint) => {
+                    for path in damaged {
+                        // One that keeps its name is found damaged again, no more.
+                        let _ = std::fs::rename(&path, path.with_extension("damaged"));
+                    }
+                    return Ok(Some(checkpoint));
+                }
                 Err(error) => {
                     warn!("{error}; trying the checkpoint before it");
                     first_error.get_or_insert(error);
+                    damaged.push(path);
                 }
             }
         }

@@ -55,8 +55,11 @@ impl Run {
         let config = config.with_absolute_paths()?;
         folder::check_unused(folder)?;
         let (inputs, simulation) = prepare(&config, hub)?;
-        let folder = RunFolder::create(folder)?;
-        folder.write_config(&config)?;
+        let claimed = RunFolder::create(folder)?;
+        // Another process may have been faster.
+        folder::check_unused(folder)?;
+        claimed.write_config(&config)?;
+        let folder = claimed;
         Self::begin(config, folder, inputs, simulation)
     }
 
@@ -75,10 +78,21 @@ impl Run {
         let checkpoint = Checkpoint::newest(&folder.checkpoints())?;
         let (inputs, simulation) = prepare(&config, hub)?;
         let mut run = Self::begin(config, folder, inputs, simulation)?;
-        let Some(Checkpoint { fingerprint, snapshot, records }) = checkpoint else {
+        let Some(Checkpoint { config, fingerprint, snapshot, records }) = checkpoint else {
             info!("no checkpoint yet: starting from the beginning");
             return Ok(run);
         };
+        let config = RunConfig::default().with_toml(&config)?;
+        let mut changed = run.config.differing_keys(&config);
+        changed.retain(|key| !MAY_CHANGE.contains(&key.as_str()));
+        if !changed.is_empty() {
+            return Err(Error::Input(format!(
+                "{}: `{}` is not what it was when the run began; undo that, or begin a new run \
+                 with it",
+                run.folder.config().display(),
+                changed.join("`, `")
+            )));
+        }
         if fingerprint != run.fingerprint {
             return Err(Error::Input(format!(
                 "{}: the model or the data is not what it was when the run began; it cannot be \
@@ -110,6 +124,12 @@ impl Run {
         self
     }
 
+    /// Is interrupted by this signal, instead of one of its own.
+    pub fn with_stop_signal(mut self, stop: StopSignal) -> Self {
+        self.simulation = self.simulation.with_stop_signal(stop);
+        self
+    }
+
     /// The run's configuration.
     pub fn config(&self) -> &RunConfig {
         &self.config
@@ -123,11 +143,6 @@ impl Run {
     /// Number of rounds that have ended.
     pub fn rounds(&self) -> u64 {
         self.simulation.outcome().rounds
-    }
-
-    /// The signal that interrupts the run after the current local steps.
-    pub fn stop_signal(&self) -> StopSignal {
-        self.simulation.stop_signal()
     }
 
     /// Runs to the end, with a checkpoint and all results every so many rounds.
@@ -171,7 +186,8 @@ impl Run {
     fn save(&self, is_finished: bool) -> Result<()> {
         let snapshot = self.simulation.snapshot();
         let records = self.records.clone();
-        Checkpoint { fingerprint: self.fingerprint, snapshot, records }
+        let config = self.config.to_toml()?;
+        Checkpoint { config, fingerprint: self.fingerprint, snapshot, records }
             .write(&self.folder.checkpoints())?;
         metrics::write(&self.folder.rounds(), &self.records.rounds)?;
         metrics::write(&self.folder.clients(), &self.records.clients)?;
@@ -188,12 +204,20 @@ impl Run {
     }
 
     fn summary(&self, is_finished: bool) -> Summary {
-        let weight_bytes = self.inputs.classifier.model().weight_bytes();
-        let trainable = self.inputs.params.num_elements();
         let outcome = self.simulation.outcome();
-        Summary::new(&self.config, outcome, &self.records, weight_bytes, trainable, is_finished)
+        Summary::new(&self.config, &self.inputs, outcome, &self.records, is_finished)
     }
 }
+
+/// Options that may be changed in the configuration of a run that is resumed.
+const MAY_CHANGE: [&str; 6] = [
+    "num_server_rounds",
+    "max_forward_passes",
+    "evaluate_every",
+    "checkpoint_every",
+    "jobs",
+    "experiment",
+];
 
 /// Loads the inputs and makes the simulation, before its first round.
 fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)> {
@@ -226,16 +250,22 @@ pub(crate) fn export(
     Ok(())
 }
 
-/// Copies a model's configuration and tokenizer, and its weights if asked for.
+/// Copies a model's configuration and tokenizer, and its weights if asked for. The configuration
+/// is that of a classifier with the run's classes.
 pub(crate) fn copy_model_files(
     config: &RunConfig,
+    classes: &[String],
     hub: &Hub,
     to: &Path,
     with_weights: bool,
 ) -> Result<()> {
     let from = ModelFolder::find(&config.model, hub)?;
+    let path = from.path().join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = spry_models::model::config_with_classes(&text, classes)?;
+    spry_data::files::write_atomically(&to.join("config.json"), text.as_bytes())?;
     let weights = with_weights.then_some("model.safetensors");
-    let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"];
+    let names = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"];
     for name in names.into_iter().chain(weights) {
         let path = from.path().join(name);
         if path.is_file() {

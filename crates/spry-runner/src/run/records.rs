@@ -28,9 +28,9 @@ pub struct RoundRow {
     pub left_out: u64,
     /// Forward passes of one example that the clients made.
     pub forward_passes: u64,
-    /// Bytes that the used clients sent, as serialised.
+    /// Bytes of the usable updates that clients sent, as serialised.
     pub bytes_up: u64,
-    /// Bytes that the server sent, as serialised.
+    /// Bytes that the server sent to all clients, as serialised.
     pub bytes_down: u64,
     /// Loss of the cohort's received parameters on their own test parts.
     pub received_loss: Option<f64>,
@@ -149,7 +149,7 @@ impl Records {
             left_out: left_out.len() as u64,
             forward_passes: summary.forward_passes,
             bytes_up: total(|client| client.bytes_up),
-            bytes_down: total(|client| client.bytes_down),
+            bytes_down: summary.bytes_down,
             received_loss: loss(&own.before),
             received_accuracy: accuracy(&own.before),
             personalized_loss: loss(&own.after),
@@ -235,15 +235,17 @@ fn client_row(
     }
 }
 
-fn loss(evaluation: &Evaluation) -> Option<f64> {
-    (evaluation.examples > 0).then(|| evaluation.loss())
+/// The mean loss; none without examples, or if the model diverged.
+pub(super) fn loss(evaluation: &Evaluation) -> Option<f64> {
+    Some(evaluation.loss()).filter(|loss| loss.is_finite())
 }
 
-fn accuracy(evaluation: &Evaluation) -> Option<f64> {
-    (evaluation.examples > 0).then(|| evaluation.accuracy())
+/// The accuracy; none where there is no [`loss`], as the predictions then mean nothing.
+pub(super) fn accuracy(evaluation: &Evaluation) -> Option<f64> {
+    loss(evaluation).map(|_| evaluation.accuracy())
 }
 
 /// Seconds since 1970.
-fn now() -> f64 {
+pub(crate) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use spry_core::Outcome;
 use spry_data::files::write_atomically;
 
-use super::records::{Records, RoundRow};
+use super::records::{Records, RoundRow, accuracy, loss};
 use crate::compare::{mebibytes, percent};
-use crate::{Error, Result, RunConfig};
+use crate::{Error, Inputs, Result, RunConfig};
 
 /// The outcome of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub struct Summary {
     pub peak_client_bytes: Option<u64>,
     /// Size of the model's weights.
     pub weight_bytes: u64,
+    /// Names of the classes, by number.
+    pub classes: Vec<String>,
     /// Number of trainable values.
     pub trainable_values: u64,
     /// Duration of the run, evaluations included.
@@ -62,10 +64,9 @@ impl Summary {
     /// Of a run as far as it has come.
     pub fn new(
         config: &RunConfig,
+        inputs: &Inputs,
         outcome: &Outcome,
         records: &Records,
-        weight_bytes: u64,
-        trainable_values: usize,
         finished: bool,
     ) -> Self {
         let accuracies = records.rounds.iter().filter_map(|row| row.generalized_accuracy);
@@ -81,8 +82,8 @@ impl Summary {
             finished,
             rounds: outcome.rounds,
             evaluated_after_rounds: outcome.evaluated_after_rounds,
-            generalized_accuracy: outcome.generalized.map(|e| e.accuracy()),
-            generalized_loss: outcome.generalized.map(|e| e.loss()),
+            generalized_accuracy: outcome.generalized.as_ref().and_then(accuracy),
+            generalized_loss: outcome.generalized.as_ref().and_then(loss),
             best_generalized_accuracy: accuracies.reduce(f64::max),
             personalized_accuracy: last(|row| row.personalized_accuracy),
             received_accuracy: last(|row| row.received_accuracy),
@@ -90,8 +91,9 @@ impl Summary {
             bytes_up: outcome.bytes_up,
             bytes_down: outcome.bytes_down,
             peak_client_bytes: outcome.peak_client_bytes,
-            weight_bytes,
-            trainable_values: trainable_values as u64,
+            weight_bytes: inputs.classifier.model().weight_bytes(),
+            classes: inputs.classes.clone(),
+            trainable_values: inputs.params.num_elements() as u64,
             wall_secs: outcome.wall.as_secs_f64(),
             rounds_to_converge: rounds_to_converge(&records.rounds),
         }

@@ -23,10 +23,9 @@ TEXTS = [
 
 exported, case = Path(sys.argv[1]), Path(sys.argv[2])
 saved = load_file(exported / "adapter_model.safetensors")
-labels = saved["base_model.model.classifier.bias"].shape[0]
 # PyTorch has no forward mode for its fused attention.
 model = AutoModelForSequenceClassification.from_pretrained(
-    exported / "base", num_labels=labels, attn_implementation="eager"
+    exported / "base", attn_implementation="eager"
 )
 model = PeftModel.from_pretrained(model, exported, is_trainable=True)
 
@@ -52,7 +51,7 @@ tokenizer = PreTrainedTokenizerFast(
     tokenizer_file=str(exported / "base/tokenizer.json"), pad_token="[PAD]"
 )
 batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=True))
-batch["labels"] = torch.arange(len(TEXTS)) % labels
+batch["labels"] = torch.arange(len(TEXTS)) % model.config.num_labels
 
 torch.manual_seed(0)
 values = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
