@@ -52,7 +52,7 @@ pub fn init(is_for_machines: bool) {
     let terminal = fmt::layer()
         .without_time()
         .with_target(false)
-        .with_ansi(shows_notes)
+        .with_ansi(false)
         .with_writer(|| AboveBar)
         .with_filter(ours(shown));
     let log = fmt::layer()
@@ -160,6 +160,8 @@ pub fn is_interrupted() -> bool {
 /// A bar with round, loss, accuracy and the time left, on a terminal; nothing elsewhere.
 pub struct Progress {
     bar: ProgressBar,
+    /// Clients of the round's cohort: all, and those that are done.
+    cohort: (usize, usize),
     train_loss: Option<f64>,
     test: Option<(f64, f64)>,
 }
@@ -168,7 +170,7 @@ impl Progress {
     /// Of a run of so many rounds, of which some have ended.
     pub fn new(label: &str, rounds: u64, done: u64, is_hidden: bool) -> Self {
         let bar = if is_hidden { ProgressBar::hidden() } else { ProgressBar::new(rounds) };
-        let template = "{prefix}{bar:24} round {pos}/{len}  {msg}  {elapsed} elapsed, {eta} left";
+        let template = "{prefix}{bar:20} round {pos}/{len}, {elapsed} elapsed, {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -178,26 +180,46 @@ impl Progress {
         bar.set_position(done);
         bar.reset_eta();
         *locked(&BAR) = Some(bar.clone());
-        Self { bar, train_loss: None, test: None }
+        Self { bar, cohort: (0, 0), train_loss: None, test: None }
     }
 
     /// Shows an event.
     pub fn on_event(&mut self, event: &Event<'_>) {
+        let (cohort, done) = self.cohort;
         match event {
+            Event::RoundStarted { cohort, .. } => {
+                self.cohort = (cohort.len(), 0);
+                self.show(&format!("client 0/{}", cohort.len()));
+            }
+            Event::ClientFinished { .. } | Event::ClientFailed { .. } => {
+                self.cohort = (cohort, done + 1);
+                self.show(&format!("client {}/{cohort}", done + 1));
+            }
             Event::RoundFinished(summary) => {
                 self.train_loss = summary.report.as_ref().map(|report| report.train_loss);
                 self.bar.inc(1);
+                self.show("");
+            }
+            Event::ClientEvaluated { done, total } => {
+                self.show(&format!("evaluating client {done}/{total}"));
             }
             Event::Evaluated { generalized, .. } => {
                 self.test = Some((generalized.loss(), generalized.accuracy()));
+                self.show("");
             }
-            _ => return,
+            _ => {}
         }
-        let train = self.train_loss.map_or(String::new(), |loss| format!("train loss {loss:.3}, "));
-        let test = self.test.map_or(String::new(), |(loss, accuracy)| {
+    }
+
+    /// The newest loss and accuracy, and what goes on.
+    fn show(&self, now: &str) {
+        let train = self.train_loss.map(|loss| format!("train loss {loss:.3}"));
+        let test = self.test.map(|(loss, accuracy)| {
             format!("test loss {loss:.3}, accuracy {:.1} %", 100.0 * accuracy)
         });
-        self.bar.set_message(train + &test);
+        let now = (!now.is_empty()).then(|| now.to_string());
+        let parts: Vec<String> = [train, test, now].into_iter().flatten().collect();
+        self.bar.set_message(parts.join(", "));
     }
 }
 

@@ -5,13 +5,8 @@ mod common;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use common::{SMALL, case, small_run, spry, stderr, tiny_bert};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::parser::parse_message_type;
+use common::{SMALL, TEXT_AND_LABEL, case, small_run, spry, stderr, tiny_bert, write_parquet};
 
 /// Arguments, a part of the message, and the exit code.
 type Case<'a> = (&'a str, &'a str, i32);
@@ -162,39 +157,10 @@ fn configuration_files() {
     );
 }
 
-/// Columns and rows of a Parquet file.
-fn write_parquet(path: &Path, schema: &str, texts: &[&str], labels: &[f64]) {
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let file = fs::File::create(path).unwrap();
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    while let Some(mut column) = group.next_column().unwrap() {
-        use parquet::column::writer::ColumnWriter;
-        match column.untyped() {
-            ColumnWriter::ByteArrayColumnWriter(_) => {
-                let values: Vec<ByteArray> = texts.iter().map(|text| (*text).into()).collect();
-                column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
-            }
-            ColumnWriter::Int64ColumnWriter(_) => {
-                let values: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
-                column.typed::<Int64Type>().write_batch(&values, None, None).unwrap();
-            }
-            _ => {
-                column.typed::<DoubleType>().write_batch(labels, None, None).unwrap();
-            }
-        }
-        column.close().unwrap();
-    }
-    group.close().unwrap();
-    writer.close().unwrap();
-}
-
 #[test]
 fn datasets() {
     let folder = tempfile::tempdir().unwrap();
-    let good = "message m { required binary text (UTF8); required int64 label; }";
+    let good = TEXT_AND_LABEL;
     let data = |name: &str, schema: &str, texts: &[&str], labels: &[f64]| {
         write_parquet(&folder.path().join(name).join("train.parquet"), schema, texts, labels);
     };

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{case, tiny_bert};
+use common::{TEXT_AND_LABEL, case, tiny_bert, write_parquet};
 use spry_runner::bundled;
 
 fn root() -> PathBuf {
@@ -27,29 +27,13 @@ fn commands(page: &str) -> Vec<String> {
     commands
 }
 
-/// A data set in Parquet: the bundled news.
+/// A dataset in Parquet: some of the bundled news.
 fn write_news(path: &Path) {
-    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-    let schema = "message m { required binary text (UTF8); required int64 label; }";
-    let schema = parquet::schema::parser::parse_message_type(schema).unwrap();
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let file = fs::File::create(path).unwrap();
-    let mut writer =
-        parquet::file::writer::SerializedFileWriter::new(file, schema.into(), Default::default())
-            .unwrap();
     let news = bundled::dataset();
     let examples = || news.examples.iter().take(1200);
-    let texts: Vec<ByteArray> = examples().map(|example| example.text.as_str().into()).collect();
-    let labels: Vec<i64> = examples().map(|example| example.label as i64).collect();
-    let mut group = writer.next_row_group().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
-    column.close().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<Int64Type>().write_batch(&labels, None, None).unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    writer.close().unwrap();
+    let texts: Vec<&str> = examples().map(|example| example.text.as_str()).collect();
+    let labels: Vec<f64> = examples().map(|example| example.label as f64).collect();
+    write_parquet(path, TEXT_AND_LABEL, &texts, &labels);
 }
 
 fn copy(from: &Path, to: &Path) {

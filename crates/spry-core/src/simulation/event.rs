@@ -51,6 +51,13 @@ pub enum Event<'a> {
     },
     /// A round ended.
     RoundFinished(&'a RoundSummary),
+    /// One more client's test part was evaluated with the global parameters.
+    ClientEvaluated {
+        /// Number of clients that are done.
+        done: usize,
+        /// Number of all clients.
+        total: usize,
+    },
     /// The global parameters were evaluated on all clients' test parts.
     Evaluated {
         /// Number of rounds that had ended.

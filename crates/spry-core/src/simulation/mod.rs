@@ -418,7 +418,11 @@ impl<S: Strategy> Simulation<S> {
 
     fn evaluate_global(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let started = Instant::now();
-        let evaluation = self.evaluate(&self.state.params)?;
+        let (mut done, total) = (0, self.clients.len());
+        let evaluation = self.evaluate_with(&self.state.params, |_, _| {
+            done += 1;
+            on_event(Event::ClientEvaluated { done, total });
+        })?;
         self.outcome.generalized = Some(evaluation);
         self.outcome.evaluated_after_rounds = self.state.server_round;
         on_event(Event::Evaluated {
@@ -435,6 +439,14 @@ impl<S: Strategy> Simulation<S> {
     ///
     /// What a client's data or model reports, or [`Error::Stopped`] on request.
     pub fn evaluate(&self, params: &ParamSet) -> Result<Evaluation> {
+        self.evaluate_with(params, |_, _| {})
+    }
+
+    fn evaluate_with(
+        &self,
+        params: &ParamSet,
+        on_done: impl FnMut(usize, &Result<Evaluation>),
+    ) -> Result<Evaluation> {
         let clients: Vec<ClientId> = (0..self.clients.len()).collect();
         let parts = self.workers.run(
             &clients,
@@ -444,7 +456,7 @@ impl<S: Strategy> Simulation<S> {
                 context.check_stop()?;
                 context.evaluate(Split::Test, params, self.config.eval_batch_size)
             },
-            |_, _| {},
+            on_done,
         );
         parts.into_iter().sum()
     }

@@ -8,7 +8,7 @@ use spry_data::files::write_atomically;
 
 use crate::plots::LinePlot;
 use crate::run::metrics::{read_resources, read_rounds};
-use crate::run::records::{RoundRow, curve};
+use crate::run::records::{RoundRow, curve, running_total};
 use crate::run::{RunFolder, Summary};
 use crate::{Error, Result, RunConfig};
 
@@ -27,7 +27,7 @@ struct ComparedRun {
     summary: Summary,
     rounds: Vec<RoundRow>,
     /// Seconds of work until the end of each round, by round.
-    seconds: Vec<(u64, f64)>,
+    seconds: Vec<(f64, f64)>,
 }
 
 /// A run's line in the table.
@@ -71,7 +71,7 @@ impl Comparison {
                 seconds: of_rounds
                     .map(|row| {
                         sum += row.wall_secs;
-                        (row.server_round, sum)
+                        (row.server_round as f64, sum)
                     })
                     .collect(),
             });
@@ -113,30 +113,18 @@ impl Comparison {
     ///
     /// If one cannot be drawn.
     pub fn plots(&self) -> Result<Vec<(&'static str, String)>> {
-        type X<'a> = dyn Fn(&ComparedRun) -> Vec<(u64, f64)> + 'a;
-        let total = |value: fn(&RoundRow) -> u64| {
+        type X<'a> = dyn Fn(&ComparedRun) -> Vec<(f64, f64)> + 'a;
+        let total = |scale: f64, value: fn(&RoundRow) -> u64| {
             move |run: &ComparedRun| {
-                let mut sum = 0;
-                let add = |row: &RoundRow| {
-                    sum += value(row);
-                    (row.server_round, sum as f64)
-                };
-                run.rounds.iter().map(add).collect::<Vec<_>>()
+                let points = running_total(&run.rounds, value).into_iter();
+                points.map(|(round, x)| (round, scale * x)).collect::<Vec<_>>()
             }
         };
-        let scaled = |points: Vec<(u64, f64)>, scale: f64| {
-            points.into_iter().map(|(round, x)| (round, x * scale)).collect::<Vec<_>>()
-        };
-        let (up, both) = (total(|row| row.bytes_up), total(|row| row.bytes_up + row.bytes_down));
-        let passes = total(|row| row.forward_passes);
-        let rounds = |run: &ComparedRun| {
-            run.rounds.iter().map(|row| (row.server_round, row.server_round as f64)).collect()
-        };
+        let rounds = |run: &ComparedRun| curve(&run.rounds, |row| Some(row.server_round as f64));
         let accuracy = |title: &str, x_label: &str, x: &X| {
             let of_run = |run: &ComparedRun| {
                 let accuracy = |row: &RoundRow| row.generalized_accuracy.map(|a| 100.0 * a);
-                let points = curve(&run.rounds, accuracy);
-                (run.label.clone(), against(&points, &x(run)))
+                (run.label.clone(), against(&curve(&run.rounds, accuracy), &x(run)))
             };
             LinePlot {
                 title: title.to_string(),
@@ -165,21 +153,27 @@ impl Comparison {
             ),
             (
                 "accuracy-bytes",
-                accuracy("Accuracy against communication", "MiB sent both ways", &|run| {
-                    scaled(both(run), 1.0 / MEBIBYTE)
-                }),
+                accuracy(
+                    "Accuracy against communication",
+                    "MiB sent both ways",
+                    &total(1.0 / MEBIBYTE, |row| row.bytes_up + row.bytes_down),
+                ),
             ),
             (
                 "accuracy-bytes-up",
-                accuracy("Accuracy against upload", "MiB sent by clients", &|run| {
-                    scaled(up(run), 1.0 / MEBIBYTE)
-                }),
+                accuracy(
+                    "Accuracy against upload",
+                    "MiB sent by clients",
+                    &total(1.0 / MEBIBYTE, |row| row.bytes_up),
+                ),
             ),
             (
                 "accuracy-forward-passes",
-                accuracy("Accuracy against work", "thousand forward passes", &|run| {
-                    scaled(passes(run), 1e-3)
-                }),
+                accuracy(
+                    "Accuracy against work",
+                    "thousand forward passes",
+                    &total(1e-3, |row| row.forward_passes),
+                ),
             ),
             ("loss-rounds", loss),
         ];
@@ -261,8 +255,8 @@ pub(crate) fn mebibytes(bytes: Option<u64>) -> String {
 }
 
 /// The points `(x of the round, y)` of a curve over rounds.
-fn against(points: &[(f64, f64)], x: &[(u64, f64)]) -> Vec<(f64, f64)> {
-    let x_of = |round: f64| x.iter().find(|(of, _)| *of as f64 == round).map(|(_, x)| *x);
+fn against(points: &[(f64, f64)], x: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let x_of = |round: f64| x.iter().find(|(of, _)| *of == round).map(|(_, x)| *x);
     points.iter().filter_map(|&(round, y)| Some((x_of(round)?, y))).collect()
 }
 

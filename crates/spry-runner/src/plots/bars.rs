@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::{COLORS, legend_rows, number, undrawable};
+use super::{COLORS, number, undrawable, with_header};
 use crate::Result;
 
 /// One bar per row of `counts` (`[client][class]`), stacked by class.
@@ -30,17 +30,7 @@ fn draw(
     let area = SVGBackend::with_string(svg, (width, 440)).into_drawing_area();
     area.fill(&WHITE)?;
     let names: Vec<&str> = classes.iter().map(String::as_str).collect();
-    let rows = legend_rows(&names, width as i32 - 80);
-    let header = 38 + 20 * rows.last().map_or(0, |(row, _)| row + 1);
-    let (top, bottom) = area.split_vertically(header);
-    let style = ("sans-serif", 18).into_font().color(&BLACK);
-    top.draw(&Text::new(title.to_string(), (72, 10), style))?;
-    for ((name, color), (row, left)) in names.iter().zip(COLORS.iter().cycle()).zip(&rows) {
-        let (left, y) = (72 + left, 46 + 20 * row);
-        top.draw(&Rectangle::new([(left, y - 6), (left + 14, y + 6)], color.filled()))?;
-        let style = ("sans-serif", 13).into_font().color(&BLACK);
-        top.draw(&Text::new(name.to_string(), (left + 20, y - 7), style))?;
-    }
+    let bottom = with_header(&area, title, &names)?;
     let highest = counts.iter().map(|row| row.iter().sum::<usize>()).max().unwrap_or(0).max(1);
     let mut chart = ChartBuilder::on(&bottom)
         .margin(10)

@@ -76,19 +76,15 @@ impl LinePlot {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
-        // The legend stands below the title, in as many rows as it needs: it never hides a curve.
         let names: Vec<&str> = curves.iter().map(|(name, _)| name.as_str()).collect();
-        let rows = legend_rows(&names, SIZE.0 as i32 - 80);
-        let header = 38 + 20 * rows.last().map_or(0, |(row, _)| row + 1);
-        let (top, bottom) = area.split_vertically(header);
-        let title = ("sans-serif", 18).into_font().color(&BLACK);
-        top.draw(&Text::new(self.title.clone(), (72, 10), title))?;
-        for ((name, color), (row, left)) in names.iter().zip(COLORS.iter().cycle()).zip(&rows) {
-            let (left, y) = (72 + left, 46 + 20 * row);
-            top.draw(&PathElement::new([(left, y), (left + 22, y)], color.stroke_width(3)))?;
-            let style = ("sans-serif", 13).into_font().color(&BLACK);
-            top.draw(&Text::new(name.to_string(), (left + 28, y - 7), style))?;
-        }
+        let bottom = with_header(&area, &self.title, &names)?;
+        // There is no round 1.2.
+        let is_whole =
+            curves.iter().all(|(_, points)| points.iter().all(|(x, _)| x.fract() == 0.0));
+        let x_label = |x: &f64| match is_whole && x.fract() != 0.0 {
+            true => String::new(),
+            false => number(x),
+        };
         let mut chart = ChartBuilder::on(&bottom)
             .margin(10)
             .margin_right(24)
@@ -99,7 +95,7 @@ impl LinePlot {
             .configure_mesh()
             .x_desc(self.x_label.clone())
             .y_desc(self.y_label.clone())
-            .x_label_formatter(&number)
+            .x_label_formatter(&x_label)
             .y_label_formatter(&number)
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.12))
@@ -131,15 +127,40 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 /// A range with some room around it, and 0 in it where it is near.
 fn padded((low, high): (f64, f64)) -> (f64, f64) {
     let room = if high > low { 0.06 * (high - low) } else { 0.5 * high.abs().max(1e-3) };
-    let bottom = if low >= 0.0 && low < 0.4 * high { 0.0 } else { low - room };
+    let is_near_0 = low >= 0.0 && (low < 0.4 * high || low == high);
+    let bottom = if is_near_0 { 0.0 } else { low - room };
     (bottom, high + room)
 }
 
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+/// Draws a title and, below it, a legend in as many rows as it needs, where it hides nothing;
+/// returns the area below them.
+fn with_header<'a>(
+    area: &Area<'a>,
+    title: &str,
+    names: &[&str],
+) -> Result<Area<'a>, Box<dyn std::error::Error>> {
+    let (width, _) = area.dim_in_pixel();
+    let places = legend_places(names, width as i32 - 80);
+    let header = 38 + 20 * places.last().map_or(0, |(row, _)| row + 1);
+    let (top, bottom) = area.split_vertically(header);
+    let style = ("sans-serif", 18).into_font().color(&BLACK);
+    top.draw(&Text::new(title.to_string(), (72, 10), style))?;
+    for ((name, color), (row, left)) in names.iter().zip(COLORS.iter().cycle()).zip(places) {
+        let (left, y) = (72 + left, 46 + 20 * row);
+        top.draw(&Rectangle::new([(left, y - 3), (left + 20, y + 3)], color.filled()))?;
+        let style = ("sans-serif", 13).into_font().color(&BLACK);
+        top.draw(&Text::new(name.to_string(), (left + 26, y - 7), style))?;
+    }
+    Ok(bottom)
+}
+
 /// Row and left end of each entry of a legend of a given width.
-pub(crate) fn legend_rows(names: &[&str], width: i32) -> Vec<(i32, i32)> {
+fn legend_places(names: &[&str], width: i32) -> Vec<(i32, i32)> {
     let (mut row, mut left) = (0, 0);
     let place = |name: &&str| {
-        // Wide letters of 13 pixels, and the sample of the line.
+        // Wide letters of 13 pixels, and the sample of the colour.
         let entry = 48 + 7 * name.chars().count() as i32;
         if left > 0 && left + entry > width {
             (row, left) = (row + 1, 0);

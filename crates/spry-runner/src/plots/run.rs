@@ -6,7 +6,7 @@ use spry_data::files::write_atomically;
 
 use super::LinePlot;
 use crate::Result;
-use crate::run::records::{Records, RoundRow};
+use crate::run::records::{Records, ResourceRow, RoundRow, running_total};
 
 /// Bytes in a mebibyte.
 const MEBIBYTE: f64 = (1 << 20) as f64;
@@ -38,15 +38,11 @@ fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
         curves,
     };
     let total = |value: fn(&RoundRow) -> u64| {
-        let mut sum = 0;
-        let add = |row: &RoundRow| {
-            sum += value(row);
-            (row.server_round as f64, sum as f64 / MEBIBYTE)
-        };
-        records.rounds.iter().map(add).collect::<Vec<_>>()
+        let points = running_total(&records.rounds, value).into_iter();
+        points.map(|(round, bytes)| (round, bytes / MEBIBYTE)).collect::<Vec<_>>()
     };
     let rounds = || {
-        let is_round = |row: &&crate::run::records::ResourceRow| row.client.is_none();
+        let is_round = |row: &&ResourceRow| row.client.is_none();
         records.resources.iter().filter(is_round).filter(|row| row.server_round > 0)
     };
     let mebibytes = |bytes: u64| bytes as f64 / MEBIBYTE;

@@ -206,6 +206,15 @@ pub fn curve(rows: &[RoundRow], value: impl Fn(&RoundRow) -> Option<f64>) -> Vec
     rows.iter().filter_map(|row| Some((row.server_round as f64, value(row)?))).collect()
 }
 
+/// Points of a curve: the round, and the sum of a value up to it.
+pub fn running_total(rows: &[RoundRow], value: impl Fn(&RoundRow) -> u64) -> Vec<(f64, f64)> {
+    let add = |sum: &mut u64, row: &RoundRow| {
+        *sum += value(row);
+        Some((row.server_round as f64, *sum as f64))
+    };
+    rows.iter().scan(0, add).collect()
+}
+
 fn client_row(
     server_round: u64,
     report: &ClientReport,
