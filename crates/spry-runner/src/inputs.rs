@@ -10,9 +10,10 @@ use spry_data::{
 };
 use spry_models::peft::adapter;
 use spry_models::{Classifier, LoadOptions, Model, TextClient};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{DatasetConfig, ModelConfig};
+use crate::nearest::suggestion;
 use crate::{Error, Result, RunConfig, bundled};
 
 /// Files of a model on the hub: those that are needed, and where a tokenizer may be instead.
@@ -64,8 +65,12 @@ impl ModelFolder {
 pub fn load_dataset(config: &DatasetConfig, hub: &Hub, seed: u64) -> Result<TextDataset> {
     let mut dataset = match config.is_bundled() {
         true => bundled::dataset(),
-        false => TextDataset::load(hub, &Source::parse(config.location())?, config.spec())?,
+        false => {
+            check_is_somewhere(config.location())?;
+            TextDataset::load(hub, &Source::parse(config.location())?, config.spec())?
+        }
     };
+    warn_of_empty_classes(&dataset);
     dataset.name = config.short_name().to_string();
     let available = dataset.examples.len();
     if let Some(count) = config.max_examples {
@@ -78,6 +83,35 @@ pub fn load_dataset(config: &DatasetConfig, hub: &Hub, seed: u64) -> Result<Text
         dataset.classes.len()
     );
     Ok(dataset)
+}
+
+/// Fails for a name that is no directory, no known dataset and no hub id: a slip of the pen.
+fn check_is_somewhere(location: &str) -> Result<()> {
+    if location.contains('/') || Path::new(location).is_dir() {
+        return Ok(());
+    }
+    let known = spry_data::spec::ALL.iter().map(|spec| spec.name).chain([bundled::DATASET]);
+    let known: Vec<&str> = known.collect();
+    let hint = suggestion(location, known.iter().copied());
+    Err(Error::Input(format!(
+        "`dataset` is `{location}`, which is no directory, none of {}, and no hub id of the form \
+         organisation/name{hint}",
+        known.join(", ")
+    )))
+}
+
+/// Classes are counted up to the largest label; one without any example is more likely a slip.
+fn warn_of_empty_classes(dataset: &TextDataset) {
+    let labels = dataset.labels();
+    let is_empty = |class: &usize| !labels.contains(class);
+    let empty: Vec<&str> = (0..dataset.classes.len())
+        .filter(is_empty)
+        .map(|class| dataset.classes[class].as_str())
+        .collect();
+    if !empty.is_empty() {
+        let empty = empty.join(", ");
+        warn!("no example is of class {empty}; labels are counted from 0, is that meant?");
+    }
 }
 
 /// Deals a dataset to clients, or takes the same deal from the cache beside the hub's.
@@ -152,7 +186,8 @@ impl Inputs {
             ..Default::default()
         };
         let model = Model::load(folder.path(), &options)?;
-        if !model.fresh().is_empty() {
+        // An adapter brings its own.
+        if !model.fresh().is_empty() && config.model.adapter.is_none() {
             info!("made afresh, as the checkpoint has none: {}", model.fresh().join(", "));
         }
         check_targets_are_loaded(config, &model)?;

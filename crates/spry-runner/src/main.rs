@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use cli::args::Cli;
 use serde_json::json;
 use spry_runner::Error;
-use spry_runner::error::BAD_INPUT;
+use spry_runner::error::{BAD_INPUT, INTERRUPTED};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -35,7 +35,9 @@ fn main() -> ExitCode {
     } else {
         print(&text);
         if let Some(message) = &message {
-            eprintln!("error: {message}");
+            // To be interrupted is no error, but what was asked for.
+            let word = if code == INTERRUPTED { "" } else { "error: " };
+            eprintln!("{word}{message}");
         }
     }
     ExitCode::from(code)

@@ -4,17 +4,18 @@
 //! All of it goes to standard error. Notes go through `tracing`, to the terminal and to the log
 //! file of the run that is going on.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use spry_core::{Event, StopSignal};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -49,13 +50,13 @@ pub fn init(is_for_machines: bool) {
     let shows_notes = io::stderr().is_terminal() && !is_for_machines;
     let shown = if shows_notes { LevelFilter::INFO } else { LevelFilter::WARN };
     let ours = |level| Targets::new().with_target("spry", level);
-    let terminal = fmt::layer()
+    let terminal = tracing_subscriber::fmt::layer()
         .without_time()
         .with_target(false)
         .with_ansi(false)
         .with_writer(|| AboveBar)
         .with_filter(ours(shown));
-    let log = fmt::layer()
+    let log = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
         .with_writer(|| ToLog)
@@ -118,7 +119,7 @@ pub fn end_run() {
     *locked(&RUNNING) = None;
 }
 
-/// Makes Ctrl-C stop what [`stop_on_interrupt`] was called for, after its current steps. A second
+/// Makes Ctrl-C, and a request to terminate, stop what [`stop_on_interrupt`] was called for, after its current steps. A second
 /// one, or one when there is nothing to stop yet, ends the process at once.
 ///
 /// # Errors
@@ -163,22 +164,32 @@ pub struct Progress {
     /// Clients of the round's cohort: all, and those that are done.
     cohort: (usize, usize),
     train_loss: Option<f64>,
-    test: Option<(f64, f64)>,
+    /// Round, loss and accuracy of the newest evaluation.
+    test: Option<(u64, f64, f64)>,
 }
 
 impl Progress {
     /// Of a run of so many rounds, of which some have ended.
     pub fn new(label: &str, rounds: u64, done: u64, is_hidden: bool) -> Self {
         let bar = if is_hidden { ProgressBar::hidden() } else { ProgressBar::new(rounds) };
-        let template = "{prefix}{bar:20} round {pos}/{len}, {elapsed} elapsed, {eta} left  {msg}";
+        let template =
+            "{prefix}{bar:20} round {pos}/{len}, {elapsed} elapsed, {left} left  {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            let left = move |state: &ProgressState, text: &mut dyn fmt::Write| {
+                // Before the first round has ended nothing is known.
+                let _ = match state.pos() > done {
+                    true => write!(text, "{:#}", HumanDuration(state.eta())),
+                    false => write!(text, "?"),
+                };
+            };
+            bar.set_style(style.with_key("left", left));
         }
         if !label.is_empty() {
             bar.set_prefix(format!("{label}: "));
         }
         bar.set_position(done);
         bar.reset_eta();
+        bar.enable_steady_tick(Duration::from_millis(500));
         *locked(&BAR) = Some(bar.clone());
         Self { bar, cohort: (0, 0), train_loss: None, test: None }
     }
@@ -203,8 +214,8 @@ impl Progress {
             Event::ClientEvaluated { done, total } => {
                 self.show(&format!("evaluating client {done}/{total}"));
             }
-            Event::Evaluated { generalized, .. } => {
-                self.test = Some((generalized.loss(), generalized.accuracy()));
+            Event::Evaluated { rounds, generalized, .. } => {
+                self.test = Some((*rounds, generalized.loss(), generalized.accuracy()));
                 self.show("");
             }
             _ => {}
@@ -214,19 +225,20 @@ impl Progress {
     /// The newest loss and accuracy, and what goes on.
     fn show(&self, now: &str) {
         let train = self.train_loss.map(|loss| format!("train loss {loss:.3}"));
-        let test = self.test.map(|(loss, accuracy)| {
-            format!("test loss {loss:.3}, accuracy {:.1} %", 100.0 * accuracy)
+        let test = self.test.map(|(round, loss, accuracy)| {
+            format!("test loss {loss:.3}, accuracy {:.1} % (round {round})", 100.0 * accuracy)
         });
         let now = (!now.is_empty()).then(|| now.to_string());
-        let parts: Vec<String> = [train, test, now].into_iter().flatten().collect();
+        // What goes on first: a narrow terminal shows no more.
+        let parts: Vec<String> = [now, train, test].into_iter().flatten().collect();
         self.bar.set_message(parts.join(", "));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        // Not `finish`, which would fill the bar of a run that stopped early.
-        self.bar.abandon();
+        // What it said is in the result, or in the note that the run was interrupted.
+        self.bar.finish_and_clear();
         *locked(&BAR) = None;
     }
 }

@@ -177,6 +177,12 @@ fn a_sweep_goes_on_where_it_was_cut_off() {
         assert!((accuracy["standard_deviation"].as_f64().unwrap() - deviation).abs() < 1e-12);
         assert_eq!(accuracy["seeds"], 2);
     }
+    // A sweep's folder stands for its runs.
+    let table = succeed(spry(folder.path()).args(["compare", "sweep", "--out", "page"]));
+    assert!(
+        table.contains("| spry, k=1, seed 0 ") && table.contains("| spry, k=2, seed 1 "),
+        "{table}"
+    );
     // One run is gone, one is unfinished: the same command makes up for both, and only them.
     let runs = folder.path().join("sweep");
     fs::remove_dir_all(runs.join("k=1/seed-0")).unwrap();

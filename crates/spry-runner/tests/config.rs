@@ -4,6 +4,7 @@ use serde_json::json;
 use spry_core::estimators::EstimatorConfig;
 use spry_core::optim::{LocalOptimizerConfig, ServerOptimizer};
 use spry_data::Partitioner;
+use spry_models::Peft;
 use spry_runner::{RunConfig, presets};
 use spry_strategies::{Exchange, METHODS};
 
@@ -80,8 +81,11 @@ fn naming_another_kind_brings_its_defaults() {
     assert!(
         base.with_assignments(&["dataset.partitioner=iid", "dataset.partitioner.alpha=2"]).is_err()
     );
+    assert_eq!(with(&["model=my-model"]).model.name_or_path, "my-model");
+    let Peft::Lora(lora) = with(&["peft.target_modules=query, key"]).peft else { panic!() };
+    assert_eq!(lora.target_modules, ["query", "key"]);
     let bitfit = with(&["peft=bitfit"]);
-    assert_eq!(bitfit.peft, spry_models::Peft::BitFit);
+    assert_eq!(bitfit.peft, Peft::BitFit);
 }
 
 #[test]

@@ -124,6 +124,18 @@ fn killed_at_random_moments_and_resumed_a_run_is_the_same() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_writes_a_checkpoint_and_says_how_to_resume() {
+    stopped_by("-INT");
+}
+
+/// As schedulers do before they kill.
+#[cfg(unix)]
+#[test]
+fn a_request_to_terminate_does_the_same() {
+    stopped_by("-TERM");
+}
+
+#[cfg(unix)]
+fn stopped_by(signal: &str) {
     let folder = tempfile::tempdir().unwrap();
     succeed(spry(folder.path()).args(arguments("whole")).args(["--jobs", "1"]));
     let child = start(folder.path(), "stopped");
@@ -136,7 +148,7 @@ fn ctrl_c_writes_a_checkpoint_and_says_how_to_resume() {
         sleep(Duration::from_millis(5));
     }
     let process = child.id().to_string();
-    let status = std::process::Command::new("kill").args(["-INT", &process]).status();
+    let status = std::process::Command::new("kill").args([signal, &process]).status();
     assert!(status.unwrap().success());
     let output = child.wait_with_output().unwrap();
     let message = stderr(&output);
@@ -145,7 +157,7 @@ fn ctrl_c_writes_a_checkpoint_and_says_how_to_resume() {
 
     succeed(spry(folder.path()).args(["resume", "stopped"]));
     let expected = contents(&folder.path().join("whole"));
-    assert_same(&folder.path().join("stopped"), &expected, "after Ctrl-C");
+    assert_same(&folder.path().join("stopped"), &expected, signal);
 }
 
 /// Damages the newest checkpoint in several ways: the one before it serves, with a warning.

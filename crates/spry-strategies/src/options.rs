@@ -212,8 +212,15 @@ fn kinds_of(options: &Map<String, Value>) -> Map<String, Value> {
 /// value is of another kind than the one there.
 fn merge(table: &mut Value, options: &Value, path: &str) -> Result<()> {
     let (Value::Object(table), Value::Object(options)) = (&mut *table, options) else {
-        check_kind(table, options, path)?;
-        *table = options.clone();
+        // `a,b` is a list of texts where there was a list.
+        let options = match (&*table, options) {
+            (Value::Array(_), Value::String(text)) => {
+                text.split(',').map(|part| Value::from(part.trim())).collect()
+            }
+            _ => options.clone(),
+        };
+        check_kind(table, &options, path)?;
+        *table = options;
         return Ok(());
     };
     for (key, value) in options {

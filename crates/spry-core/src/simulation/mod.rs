@@ -374,7 +374,9 @@ impl<S: Strategy> Simulation<S> {
             result = Some(workers::catch_panic(|| self.strategy.local_update(task, context)));
         };
         let peak_bytes = match &self.meter {
-            Some(meter) => Some(meter.measure_peak_bytes(&mut run)),
+            // On a thread of its own: the workspace that kernels keep per thread is part of what a
+            // client needs, for every client alike.
+            Some(meter) => Some(workers::on_new_thread(|| meter.measure_peak_bytes(&mut run))?),
             None => {
                 run();
                 None

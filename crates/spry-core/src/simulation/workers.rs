@@ -26,16 +26,8 @@ impl Workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             jobs => jobs,
         };
-        let pools: std::result::Result<_, _> = (0..jobs.min(useful))
-            .map(|worker| {
-                ThreadPoolBuilder::new()
-                    .num_threads(1)
-                    .thread_name(move |_| format!("spry-client-{worker}"))
-                    .build()
-            })
-            .collect();
-        let system = |source| Error::System { what: "cannot start worker threads", source };
-        Ok(Self { pools: pools.map_err(|error| system(Box::new(error)))? })
+        let pool = |worker| single_thread(format!("spry-client-{worker}"));
+        Ok(Self { pools: (0..jobs.min(useful)).map(pool).collect::<Result<_>>()? })
     }
 
     /// Runs `work` on every item and returns the results in the items' order. `on_done` runs on
@@ -73,6 +65,19 @@ impl Workers {
         });
         results.into_iter().map(|result| result.unwrap_or(Err(Error::Stopped))).collect()
     }
+}
+
+/// Runs `work` on a new thread, in a pool of one.
+pub(super) fn on_new_thread<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
+    Ok(single_thread("spry-metered".to_string())?.install(work))
+}
+
+fn single_thread(name: String) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| name.clone()).build();
+    pool.map_err(|error| Error::System {
+        what: "cannot start worker threads",
+        source: Box::new(error),
+    })
 }
 
 /// Runs `work`; a panic becomes [`Error::Panicked`].

@@ -38,18 +38,24 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
     table.load_style(presets::ASCII_MARKDOWN);
     let names = dataset.classes.iter().map(String::as_str);
     table.set_header(["client"].into_iter().chain(names).chain(["examples"]));
-    for (client, row) in counts.iter().enumerate().take(SHOWN_CLIENTS) {
+    let line = |name: String, row: &[usize]| {
         let total: usize = row.iter().sum();
-        let numbers = [client].into_iter().chain(row.iter().copied()).chain([total]);
-        table.add_row(numbers.map(|number| number.to_string()));
+        let numbers = row.iter().copied().chain([total]).map(|number| number.to_string());
+        [name].into_iter().chain(numbers).collect::<Vec<_>>()
+    };
+    for (client, row) in counts.iter().enumerate().take(SHOWN_CLIENTS) {
+        table.add_row(line(client.to_string(), row));
     }
+    if counts.len() > SHOWN_CLIENTS {
+        table.add_row(line("...".to_string(), &[]).into_iter().take(1));
+    }
+    let total = |class| counts.iter().map(|row| row[class]).sum();
+    let totals: Vec<usize> = (0..dataset.classes.len()).map(total).collect();
+    table.add_row(line(format!("all {}", counts.len()), &totals));
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut text = table.to_string();
-    if counts.len() > SHOWN_CLIENTS {
-        text += &format!("\n... and {} more clients", counts.len() - SHOWN_CLIENTS);
-    }
     if let Some(path) = &args.plot {
         let how = match partitioner {
             Partitioner::Dirichlet { alpha } => format!("Dirichlet, α = {alpha}"),
@@ -80,15 +86,19 @@ pub fn profile(args: &ProfileArgs) -> Result<Output> {
     let json = serde_json::to_value(&profile).map_err(|error| Error::Failed(error.to_string()))?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => {
-            format!("{:.2}", number.as_f64().unwrap_or_default())
-        }
-        other => other.to_string(),
-    };
-    for (name, value) in json.as_object().into_iter().flatten() {
-        table.add_row([name.clone(), text(value)]);
+    let mebibytes = |bytes: u64| format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64);
+    for (name, value) in [
+        ("estimator", profile.estimator.clone()),
+        ("trains", format!("{}: {} values", profile.trains, profile.trained_values)),
+        ("directions (k)", profile.k.to_string()),
+        ("batch × length", format!("{} × {}", profile.batch, profile.seq)),
+        ("threads", profile.threads.to_string()),
+        ("median time of a step", format!("{:.1} ms", profile.median_ms)),
+        ("shortest", format!("{:.1} ms", profile.min_ms)),
+        ("weights", mebibytes(profile.weight_bytes)),
+        ("peak above the weights", mebibytes(profile.peak_bytes_above_weights)),
+    ] {
+        table.add_row([name.to_string(), value]);
     }
     Output::new(table.trim_fmt(), json)
 }

@@ -43,15 +43,23 @@ pub struct Row {
 }
 
 impl Comparison {
-    /// Reads the runs in these folders.
+    /// Reads the runs in these folders; a folder that has no run but folders with runs, as a sweep
+    /// has, stands for these.
     ///
     /// # Errors
     ///
-    /// If a folder has no run, or one without any results yet.
+    /// If there is no run, or one without any results yet.
     pub fn read(folders: &[PathBuf]) -> Result<Self> {
+        let mut paths = Vec::new();
+        for folder in folders {
+            match runs_below(folder, SWEEP_DEPTH) {
+                below if below.is_empty() => paths.push(folder.clone()),
+                below => paths.extend(below),
+            }
+        }
         let mut runs = Vec::new();
         let mut configs = Vec::new();
-        for path in folders {
+        for path in &paths {
             let folder = RunFolder::look(path)?;
             if !folder.summary().is_file() {
                 return Err(Error::Input(format!(
@@ -130,26 +138,30 @@ impl Comparison {
                 title: title.to_string(),
                 x_label: x_label.to_string(),
                 y_label: "generalised accuracy (%)".to_string(),
-                y_range: None,
                 curves: self.runs.iter().map(of_run).collect(),
+                ..Default::default()
             }
         };
         let loss = LinePlot {
             title: "Test loss against rounds".to_string(),
             x_label: "server round".to_string(),
             y_label: "generalised loss".to_string(),
-            y_range: None,
             curves: self
                 .runs
                 .iter()
                 .map(|run| (run.label.clone(), curve(&run.rounds, |row| row.generalized_loss)))
                 .collect(),
+            ..Default::default()
         };
         let plots = [
             ("accuracy-rounds", accuracy("Accuracy against rounds", "server round", &rounds)),
             (
                 "accuracy-seconds",
-                accuracy("Accuracy against time", "seconds of work", &|run| run.seconds.clone()),
+                accuracy(
+                    "Accuracy against time",
+                    "seconds in rounds, without evaluations",
+                    &|run| run.seconds.clone(),
+                ),
             ),
             (
                 "accuracy-bytes",
@@ -242,7 +254,7 @@ const COLUMNS: &[Column] = &[
     ("MiB up", |row| mebibytes(Some(row.summary.bytes_up))),
     ("MiB down", |row| mebibytes(Some(row.summary.bytes_down))),
     ("peak MiB", |row| mebibytes(row.summary.peak_client_bytes)),
-    ("seconds", |row| format!("{:.1}", row.summary.wall_secs)),
+    ("total seconds", |row| format!("{:.1}", row.summary.wall_secs)),
     ("converged", |row| row.summary.rounds_to_converge.map_or("-".into(), |r| r.to_string())),
 ];
 
@@ -252,6 +264,21 @@ pub(crate) fn percent(share: Option<f64>) -> String {
 
 pub(crate) fn mebibytes(bytes: Option<u64>) -> String {
     bytes.map_or("-".to_string(), |bytes| format!("{:.2}", bytes as f64 / MEBIBYTE))
+}
+
+/// How far below a sweep's folder its runs are.
+const SWEEP_DEPTH: usize = 2;
+
+/// Folders with runs: the folder itself, or those below it, in order.
+fn runs_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    if RunFolder::look(folder).is_ok() {
+        return vec![folder.to_path_buf()];
+    }
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    let mut folders: Vec<PathBuf> = if depth > 0 { folders.collect() } else { Vec::new() };
+    folders.sort();
+    folders.iter().flat_map(|folder| runs_below(folder, depth - 1)).collect()
 }
 
 /// The points `(x of the round, y)` of a curve over rounds.
@@ -276,7 +303,10 @@ fn labels(configs: &[RunConfig]) -> Vec<String> {
         .map(|config| {
             let mut label = config.method.name.clone();
             for value in parts.iter().filter(|value| differs(value)) {
-                label = format!("{label}, {}", value(config));
+                let value = value(config);
+                // The label begins with the method; the name of a sweep's cell may have it, too.
+                let words = value.split(',').filter(|word| !word.starts_with("method="));
+                label = words.fold(label, |label, word| format!("{label}, {word}"));
             }
             label
         })

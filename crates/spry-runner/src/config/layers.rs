@@ -80,6 +80,9 @@ impl RunConfig {
     pub fn with_options(&self, mut options: Value) -> Result<Self> {
         let table = serde_json::to_value(self).map_err(CoreError::objective)?;
         expand_short_names(&mut options, &table);
+        if let Some(model) = options.get_mut("model").filter(|model| model.is_string()) {
+            *model = serde_json::json!({"name_or_path": model.take()});
+        }
         let mut config = self.clone();
         let rate = options.as_object_mut().and_then(|options| options.remove(LEARNING_RATE));
         if let Some(Value::String(name)) = options.pointer("/method/name")
@@ -87,7 +90,11 @@ impl RunConfig {
         {
             config.method = find_method(name)?;
         }
-        let mut config: Self = changed(&config, &options).map_err(explained)?;
+        let mut config: Self =
+            changed(&config, &options).map_err(|error| match config.elsewhere(&error) {
+                Some(error) => error,
+                None => explained(error),
+            })?;
         if let Some(rate) = rate {
             let Some(rate) = rate.as_f64() else {
                 return Err(Error::Input(format!("`{LEARNING_RATE}` is {rate}, not a number")));
@@ -102,6 +109,19 @@ impl RunConfig {
             return Err(Error::Input(format!("`{key}` is {value}, but must be at most {largest}")));
         }
         Ok(config)
+    }
+
+    /// An option that is right but at the wrong place, such as `batch_size` for
+    /// `method.batch_size`, as an error that says so.
+    fn elsewhere(&self, error: &CoreError) -> Option<Error> {
+        let CoreError::UnknownOption { option, .. } = error else { return None };
+        // Keys end in dots here, so that parts are found like options.
+        let end = format!(".{option}.");
+        let keys = self.flat().into_keys().map(|key| key + ".");
+        let place = |key: String| key.find(&end).map(|at| key[..at].to_string());
+        let place = keys.filter_map(place).next()?;
+        let message = format!("there is no option `{option}`; did you mean `{place}.{option}`?");
+        Some(Error::Input(message))
     }
 
     /// The whole configuration as TOML, in the order of its documentation.

@@ -52,12 +52,14 @@ fn draw(
         .axis_desc_style(("sans-serif", 14))
         .label_style(("sans-serif", 12))
         .draw()?;
+    // Gaps between very thin bars would flicker.
+    let half = if clients > 150 { 0.5 } else { 0.42 };
     for (client, row) in counts.iter().enumerate() {
         let mut below = 0;
         for (&count, color) in row.iter().zip(COLORS.iter().cycle()) {
             let (x, from, to) = (client as f64, below as f64, (below + count) as f64);
             if count > 0 {
-                let bar = Rectangle::new([(x - 0.42, from), (x + 0.42, to)], color.filled());
+                let bar = Rectangle::new([(x - half, from), (x + half, to)], color.filled());
                 chart.draw_series([bar])?;
             }
             below += count;

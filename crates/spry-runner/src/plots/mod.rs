@@ -43,6 +43,8 @@ pub struct LinePlot {
     pub y_label: String,
     /// Range of the vertical axis, if it is not that of the values.
     pub y_range: Option<(f64, f64)>,
+    /// Whether the vertical axis begins at 0, as it should for amounts.
+    pub from_zero: bool,
     /// The curves, each with its name and points `(x, y)`; those without points are left out.
     pub curves: Vec<(String, Vec<(f64, f64)>)>,
 }
@@ -59,6 +61,7 @@ impl LinePlot {
         let finite = |value: &f64| value.is_finite();
         let Some(x) = range(points().map(|(x, _)| x).filter(finite)) else { return Ok(None) };
         let Some(y) = range(points().map(|(_, y)| y).filter(finite)) else { return Ok(None) };
+        let y = if self.from_zero { (f64::min(0.0, y.0), y.1) } else { y };
         let y = self.y_range.unwrap_or_else(|| padded(y));
         let x = if x.0 == x.1 { (x.0 - 0.5, x.1 + 0.5) } else { x };
 

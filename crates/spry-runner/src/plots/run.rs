@@ -30,12 +30,16 @@ fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
     let curve = |name: &str, scale: f64, value: fn(&RoundRow) -> Option<f64>| {
         (name.to_string(), records.curve(|row| value(row).map(|value| scale * value)))
     };
-    let plot = |title: &str, y_label: &str, curves| LinePlot {
+    let plot = |title: &str, y_label: &str, curves: Vec<(String, Vec<(f64, f64)>)>| LinePlot {
         title: title.to_string(),
         x_label: "server round".to_string(),
         y_label: y_label.to_string(),
-        y_range: None,
         curves,
+        ..Default::default()
+    };
+    let amount = |title: &str, y_label: &str, curves| LinePlot {
+        from_zero: true,
+        ..plot(title, y_label, curves)
     };
     let total = |value: fn(&RoundRow) -> u64| {
         let points = running_total(&records.rounds, value).into_iter();
@@ -70,10 +74,10 @@ fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
             "accuracy",
             LinePlot { y_range: Some((0.0, 100.0)), ..plot("Accuracy", "accuracy (%)", accuracy) },
         ),
-        ("bytes", plot("Communication", "MiB since the start", bytes)),
+        ("bytes", amount("Communication", "MiB since the start", bytes)),
         (
             "memory",
-            plot(
+            amount(
                 "Peak memory of a client above the weights",
                 "MiB",
                 vec![("largest of the cohort".to_string(), peaks)],
@@ -81,7 +85,7 @@ fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
         ),
         (
             "time",
-            plot(
+            amount(
                 "Time of a round",
                 "seconds",
                 vec![("clients and aggregation".to_string(), seconds)],

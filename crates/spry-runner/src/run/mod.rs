@@ -158,8 +158,8 @@ impl Run {
             let (records, events) = (&mut self.records, &mut self.events);
             let mut failed_to_write = None;
             let advanced = self.simulation.advance(|event| {
-                log(&event);
                 records.on_event(&event);
+                log(&event, records);
                 if let Err(error) = events.on_event(&event, records) {
                     failed_to_write.get_or_insert(error);
                 }
@@ -277,9 +277,15 @@ pub(crate) fn copy_model_files(
 }
 
 /// What the log says of an event. Rounds are counted as in the results, from 1.
-fn log(event: &Event<'_>) {
+fn log(event: &Event<'_>, records: &Records) {
     match event {
         Event::RoundFinished(summary) => {
+            let failed = || records.failed_in(summary.server_round + 1);
+            if let Some(first) = failed().next() {
+                let (round, count) = (summary.server_round + 1, failed().count());
+                let reason = first.reason.as_deref().unwrap_or_default();
+                warn!("round {round}: {count} clients failed; client {}: {reason}", first.client);
+            }
             let loss = summary.report.as_ref().map(|report| report.train_loss);
             let loss = loss.map_or(String::new(), |loss| format!(": train loss {loss:.4}"));
             let round = summary.server_round + 1;
@@ -290,7 +296,7 @@ fn log(event: &Event<'_>) {
             tracing::debug!("after {rounds} rounds: test loss {loss:.4}, accuracy {accuracy:.1} %");
         }
         Event::ClientFailed { server_round, client, error } => {
-            warn!("round {}: client {client} failed: {error}", server_round + 1);
+            tracing::debug!("round {}: client {client} failed: {error}", server_round + 1);
         }
         Event::ClientLeftOut { server_round, left_out } => {
             let (client, reason) = (left_out.client, &left_out.reason);

@@ -180,6 +180,13 @@ impl Records {
         );
     }
 
+    /// Clients that failed in a round.
+    pub fn failed_in(&self, server_round: u64) -> impl Iterator<Item = &ClientRow> {
+        let of_round =
+            self.clients.iter().rev().take_while(move |r| r.server_round == server_round);
+        of_round.filter(|row| row.status == "failed")
+    }
+
     fn add_evaluation(&mut self, server_round: u64, generalized: &Evaluation) {
         if self.rounds.last().is_none_or(|row| row.server_round != server_round) {
             self.rounds.push(RoundRow { server_round, ..Default::default() });

@@ -40,6 +40,8 @@ pub struct Summary {
     pub personalized_accuracy: Option<f64>,
     /// The same for the parameters that they received.
     pub received_accuracy: Option<f64>,
+    /// Number of updates that failed or could not be used, over all rounds.
+    pub failed_updates: u64,
     /// Forward passes of one example that training cost.
     pub forward_passes: u64,
     /// Bytes that clients sent.
@@ -87,6 +89,7 @@ impl Summary {
             best_generalized_accuracy: accuracies.reduce(f64::max),
             personalized_accuracy: last(|row| row.personalized_accuracy),
             received_accuracy: last(|row| row.received_accuracy),
+            failed_updates: records.rounds.iter().map(|row| row.failed).sum(),
             forward_passes: outcome.forward_passes,
             bytes_up: outcome.bytes_up,
             bytes_down: outcome.bytes_down,
@@ -127,6 +130,7 @@ impl Summary {
             ("last cohort on own test parts, as received", percent(self.received_accuracy)),
             ("... after local training (personalised)", percent(self.personalized_accuracy)),
             ("converged after round", converged),
+            ("updates that failed", self.failed_updates.to_string()),
             ("training work, in forward passes of one example", self.forward_passes.to_string()),
             ("sent by clients", size(Some(self.bytes_up))),
             ("sent by the server", size(Some(self.bytes_down))),

@@ -21,6 +21,8 @@ TEXTS = [
     "traders sold shares after the merger, and the market closed lower than expected",
 ]
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 exported, case = Path(sys.argv[1]), Path(sys.argv[2])
 saved = load_file(exported / "adapter_model.safetensors")
 # PyTorch has no forward mode for its fused attention.
