@@ -91,29 +91,26 @@ impl InputArgs {
     pub fn load(&self) -> Result<(RunConfig, Inputs)> {
         let hub = Hub::from_env().with_offline(self.offline);
         let mut config = self.config();
-        if let Some(reason) = unreachable(ModelFolder::find(&config.model, &hub).err())
+        if let Err(Error::Data(error)) = ModelFolder::find(&config.model, &hub)
             && self.model.is_none()
+            && error.is_offline()
         {
             if self.dataset.is_some() {
                 bail!(
                     "the bundled tiny model only knows the words of generated news; give a model \
-                     for the dataset with --model ({reason})"
+                     for the dataset with --model ({error})"
                 );
             }
-            config = self.with_stand_ins(config, &reason);
+            config = self.with_stand_ins(config, &error.to_string());
         }
         let loaded = match Inputs::load(&config, &hub) {
-            Ok(inputs) => Ok(inputs),
-            Err(error) if self.dataset.is_none() => match unreachable(Some(error)) {
-                // Defaults come as a pair: real text means nothing to the tiny model, and the
-                // other way round.
-                Some(reason) => {
-                    config = self.with_stand_ins(config, &reason);
-                    Inputs::load(&config, &hub)
-                }
-                None => Inputs::load(&config, &hub),
-            },
-            Err(error) => Err(error),
+            // Defaults come as a pair: real text means nothing to the tiny model, and the other way
+            // round.
+            Err(Error::Data(error)) if self.dataset.is_none() && error.is_offline() => {
+                config = self.with_stand_ins(config, &error.to_string());
+                Inputs::load(&config, &hub)
+            }
+            loaded => loaded,
         };
         let names = (config.model.short_name(), config.dataset.location());
         let inputs = loaded.with_context(|| format!("cannot load {} and {}", names.0, names.1))?;
@@ -164,13 +161,5 @@ impl InputArgs {
         config.dataset.num_clients = self.clients.unwrap_or(stand_in.num_clients);
         config.dataset.name = stand_in.name;
         config
-    }
-}
-
-/// Why the hub could not help, if that is what an error says.
-fn unreachable(error: Option<Error>) -> Option<String> {
-    match error {
-        Some(Error::Data(error)) if error.is_offline() => Some(error.to_string()),
-        _ => None,
     }
 }

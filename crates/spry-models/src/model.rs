@@ -45,6 +45,7 @@ pub struct Model {
     tensors: Vec<TensorSpec>,
     weights: ParamSet,
     fresh: Vec<String>,
+    replaced: Vec<String>,
     device: Device,
     dtype: DType,
 }
@@ -98,6 +99,7 @@ impl Model {
             tensors,
             weights,
             fresh,
+            replaced: Vec::new(),
             device: options.device.clone(),
             dtype: options.dtype,
         })
@@ -124,6 +126,7 @@ impl Model {
             fresh: tensors.iter().map(|tensor| tensor.path.clone()).collect(),
             tensors,
             weights,
+            replaced: Vec::new(),
             device: options.device.clone(),
             dtype: options.dtype,
         })
@@ -137,6 +140,7 @@ impl Model {
     pub fn with_weights(mut self, weights: &ParamSet) -> spry_core::Result<Self> {
         self.weights.assign(weights)?;
         self.fresh.retain(|path| !weights.contains(path));
+        self.replaced.extend(weights.paths().map(str::to_owned));
         Ok(self)
     }
 
@@ -171,6 +175,12 @@ impl Model {
     /// Paths of the tensors that the checkpoint did not have and that were made afresh.
     pub fn fresh(&self) -> &[String] {
         &self.fresh
+    }
+
+    /// Paths of the tensors whose values are not those of the checkpoint: made afresh, or
+    /// [replaced](Self::with_weights).
+    pub fn not_of_checkpoint(&self) -> impl Iterator<Item = &str> {
+        self.fresh.iter().chain(&self.replaced).map(String::as_str)
     }
 
     /// Where the weights are.

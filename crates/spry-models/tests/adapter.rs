@@ -64,6 +64,11 @@ fn fresh_weights_of_the_body_travel_with_the_adapter() {
     assert_ne!(other.weights().get(path).unwrap().to_vec(), expected);
     let other = other.with_weights(&own).unwrap();
     assert_eq!(other.weights().get(path).unwrap().to_vec(), expected);
+    // And once more, from the model that took them over.
+    let again = tempfile::tempdir().unwrap();
+    adapter::write(again.path(), &peft, &other, &params, "a/model").unwrap();
+    let (_, own) = adapter::read(again.path(), &peft, &random(3)).unwrap();
+    assert_eq!(own.get(path).unwrap().to_vec(), expected);
     let text = std::fs::read_to_string(folder.path().join("adapter_config.json")).unwrap();
     assert!(text.contains("bert.pooler.dense"), "{text}");
 }

@@ -6,11 +6,15 @@ use spry_data::Hub;
 use spry_data::files::write_atomically;
 use spry_models::peft::adapter;
 
-use crate::run::{RunFolder, Summary, copy_model_files};
+use crate::inputs::ModelFolder;
+use crate::run::{RunFolder, Summary};
 use crate::{Error, Result, RunConfig};
 
+/// The weights of a model.
+const WHOLE_MODEL: &str = "model.safetensors";
+
 /// Files of the run's `adapter` folder.
-const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "model.safetensors"];
+const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", WHOLE_MODEL];
 
 /// Copies what a run has trained, as of its newest checkpoint, into a folder that must be empty or
 /// not there: an adapter in peft's format, or for methods that train the model's own weights a
@@ -33,33 +37,56 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
             to.display()
         )));
     }
-    let mut written = Vec::new();
+    // Everything is read before anything is written, so that a failure leaves nothing behind.
+    let mut files = Vec::new();
     for name in FILES {
         let from = folder.adapter().join(name);
         if from.is_file() {
-            let contents = std::fs::read(&from).map_err(Error::io(&from))?;
-            let path = to.join(name);
-            write_atomically(&path, &contents)?;
-            written.push(path);
+            files.push((to.join(name), std::fs::read(&from).map_err(Error::io(&from))?));
         }
     }
-    if written.is_empty() {
+    if files.is_empty() || !folder.summary().is_file() {
         return Err(Error::Input(format!(
             "{} has nothing to export yet; it comes with the first checkpoint",
             run.display()
         )));
     }
     let config = folder.read_config()?;
-    let classes = Summary::read(&folder.summary())?.classes;
-    let is_whole_model = written.iter().any(|path| path.ends_with("model.safetensors"));
-    if is_whole_model {
-        copy_model_files(&config, &classes, hub, to, false)?;
-    } else if with_base_model {
-        let base = to.join("base");
-        copy_model_files(&config, &classes, hub, &base, true)?;
-        written.push(base);
+    let is_whole_model = files.iter().any(|(path, _)| path.ends_with(WHOLE_MODEL));
+    if is_whole_model || with_base_model {
+        let classes = Summary::read(&folder.summary())?.classes;
+        let base = if is_whole_model { to.to_path_buf() } else { to.join("base") };
+        let of_model = model_files(&config, &classes, hub, !is_whole_model)?;
+        files.extend(of_model.into_iter().map(|(name, contents)| (base.join(name), contents)));
     }
-    Ok(written)
+    for (path, contents) in &files {
+        write_atomically(path, contents)?;
+    }
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
+/// A model's configuration and tokenizer, and its weights if asked for, each with its name. The
+/// configuration is that of a classifier with the run's classes.
+fn model_files(
+    config: &RunConfig,
+    classes: &[String],
+    hub: &Hub,
+    with_weights: bool,
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let from = ModelFolder::find(&config.model, hub)?;
+    let path = from.path().join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = spry_models::model::config_with_classes(&text, classes)?;
+    let mut files = vec![("config.json", text.into_bytes())];
+    let weights = with_weights.then_some(WHOLE_MODEL);
+    let names = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"];
+    for name in names.into_iter().chain(weights) {
+        let path = from.path().join(name);
+        if path.is_file() {
+            files.push((name, std::fs::read(&path).map_err(Error::io(&path))?));
+        }
+    }
+    Ok(files)
 }
 
 /// The configuration of a run that starts from an adapter: its method, rank, scale and targets, and

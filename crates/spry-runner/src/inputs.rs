@@ -16,7 +16,7 @@ use crate::config::{DatasetConfig, ModelConfig};
 use crate::nearest::suggestion;
 use crate::{Error, Result, RunConfig, bundled};
 
-/// Files of a model on the hub: those that are needed, and where a tokenizer may be instead.
+/// What is needed of a model on the hub. (In a directory, `vocab.txt` serves as a tokenizer, too.)
 const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 
 /// A model's folder; that of the bundled one is removed when the value is dropped.
@@ -202,6 +202,12 @@ impl Inputs {
                 (classifier, params)
             }
             Some(folder) => {
+                if adapter::read_config(folder)? != config.peft {
+                    return Err(Error::Input(format!(
+                        "`peft` is not that of the adapter in {}; `spry import` takes it over",
+                        folder.display()
+                    )));
+                }
                 let (params, own) = adapter::read(folder, &config.peft, &model)?;
                 let model = Arc::new(model.with_weights(&own)?);
                 info!("starting from the adapter in {}", folder.display());
@@ -239,14 +245,16 @@ impl Inputs {
         self.shares.iter().map(client).collect()
     }
 
-    /// A hash of everything that was loaded: weights, initial parameters, encoded examples, shares.
-    /// A run can only be resumed with the same.
+    /// A hash of everything that was loaded: the model's configuration and weights, initial
+    /// parameters, encoded examples, shares. A run can only be resumed with the same.
     ///
     /// # Errors
     ///
     /// None in practice: only if something could not be serialised.
     pub fn fingerprint(&self) -> Result<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
+        // Sizes, activation, dropout and the like.
+        hasher.update(format!("{:?}", self.classifier.model().architecture()).as_bytes());
         for set in [self.classifier.model().weights(), &self.params] {
             for (path, param) in set.iter() {
                 hasher.update(path.as_bytes());
@@ -255,6 +263,7 @@ impl Inputs {
             }
         }
         for example in self.examples.iter() {
+            hasher.update(&(example.input_ids.len() as u64).to_le_bytes());
             for id in example.input_ids.iter().chain(&example.token_type_ids) {
                 hasher.update(&id.to_le_bytes());
             }

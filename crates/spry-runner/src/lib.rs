@@ -14,7 +14,7 @@
 //! 4. [`compare`], [`sweep`]: several runs; [`plots`]: pictures.
 //! 5. [`exchange`]: adapters to and from Python.
 //! 6. [`profile`]: time and memory of one step of a client; [`meter`] counts the bytes.
-//! 7. [`terminal`]: what the user sees meanwhile.
+//! 7. [`terminal`]: what the user sees meanwhile; [`text`]: numbers as people read them.
 //!
 //! ```
 //! use spry_runner::{Run, presets};
@@ -44,6 +44,7 @@ pub mod run;
 pub mod sweep;
 pub mod tensorboard;
 pub mod terminal;
+pub mod text;
 
 pub use config::RunConfig;
 pub use error::{Error, Result};

@@ -32,7 +32,7 @@ pub enum Todo {
     /// To go on with it.
     Resume(PathBuf),
     /// Nothing: it has ended.
-    Nothing(PathBuf),
+    Nothing,
 }
 
 /// A cell's outcome over its seeds.
@@ -96,9 +96,9 @@ const NOT_IN_A_GRID: [(&str, &str); 2] =
 
 impl Sweep {
     /// All combinations of the grid's values, each axis a text such as
-    /// `method.estimator.k=1,4,16`, for all seeds. `options` are changed in every cell, together
-    /// with the cell's own, so that they hold whatever the cell names. Every configuration is
-    /// checked before the first run begins.
+    /// `method.estimator.k=1,4,16`, for all seeds, or if there are none for the configuration's.
+    /// `options` are changed in every cell, together with the cell's own, so that they hold whatever
+    /// the cell names. Every configuration is checked before the first run begins.
     ///
     /// # Errors
     ///
@@ -128,6 +128,7 @@ impl Sweep {
                 let folder = folder.join(&name).join(format!("seed-{seed}"));
                 Ok((config.with_absolute_paths()?, folder))
             };
+            let seeds = if seeds.is_empty() { &[config.seed] } else { seeds };
             let runs = seeds.iter().map(run).collect::<Result<_>>()?;
             cells.push(Cell { name, options: own, runs });
         }
@@ -161,7 +162,7 @@ impl Sweep {
             }
             let summary = folder.summary();
             let is_finished = summary.is_file() && Summary::read(&summary)?.finished;
-            Ok(if is_finished { Todo::Nothing(path.clone()) } else { Todo::Resume(path.clone()) })
+            Ok(if is_finished { Todo::Nothing } else { Todo::Resume(path.clone()) })
         })
         .collect()
     }

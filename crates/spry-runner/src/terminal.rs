@@ -36,8 +36,8 @@ enum Log {
 /// What Ctrl-C stops, if something is going on.
 static RUNNING: Mutex<Option<StopSignal>> = Mutex::new(None);
 
-/// Whether Ctrl-C was pressed.
-static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Whether the output is JSON.
+static IS_FOR_MACHINES: AtomicBool = AtomicBool::new(false);
 
 /// A value that is whole even if a thread panicked while it had it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -47,6 +47,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Sends notes to standard error (all on a terminal, else warnings) and to the log file.
 /// `is_for_machines` keeps progress and notes away even on a terminal.
 pub fn init(is_for_machines: bool) {
+    IS_FOR_MACHINES.store(is_for_machines, Ordering::Relaxed);
     let shows_notes = io::stderr().is_terminal() && !is_for_machines;
     let shown = if shows_notes { LevelFilter::INFO } else { LevelFilter::WARN };
     let ours = |level| Targets::new().with_target("spry", level);
@@ -112,11 +113,10 @@ pub fn log_to(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Ends what [`log_to`] and [`stop_on_interrupt`] began: notes wait for the next file, and Ctrl-C
-/// has nothing to stop.
-pub fn end_run() {
+/// Ends what [`log_to`] began: notes from now on wait for the next file. Those that still wait
+/// are forgotten.
+pub fn end_log() {
     *locked(&LOG) = Log::Pending(Vec::new());
-    *locked(&RUNNING) = None;
 }
 
 /// Makes Ctrl-C, and a request to terminate, stop what [`stop_on_interrupt`] was called for, after its current steps. A second
@@ -126,21 +126,20 @@ pub fn end_run() {
 ///
 /// [`Error::Failed`] if the system does not allow it.
 pub fn handle_interrupts() -> Result<()> {
-    let handler = || {
-        IS_INTERRUPTED.store(true, Ordering::SeqCst);
-        match &*locked(&RUNNING) {
-            Some(stop) if !stop.is_stopped() => {
-                stop.stop();
-                let _ = AboveBar.write_all(
-                    b"stopping after the current steps; press Ctrl-C again to stop at once\n",
-                );
+    let handler = || match &*locked(&RUNNING) {
+        Some(stop) if !stop.is_stopped() => {
+            stop.stop();
+            let _ = AboveBar.write_all(
+                b"stopping after the current steps; press Ctrl-C again to stop at once\n",
+            );
+        }
+        _ => {
+            if IS_FOR_MACHINES.load(Ordering::Relaxed) {
+                println!(r#"{{"error":"interrupted","exit_code":{INTERRUPTED}}}"#);
+            } else {
+                let _ = AboveBar.write_all(b"interrupted\n");
             }
-            running => {
-                if running.is_none() {
-                    let _ = AboveBar.write_all(b"interrupted before there was anything to keep\n");
-                }
-                std::process::exit(INTERRUPTED.into());
-            }
+            std::process::exit(INTERRUPTED.into());
         }
     };
     ctrlc::set_handler(handler).map_err(|error| Error::Failed(format!("Ctrl-C: {error}")))
@@ -151,11 +150,6 @@ pub fn stop_on_interrupt() -> StopSignal {
     let stop = StopSignal::default();
     *locked(&RUNNING) = Some(stop.clone());
     stop
-}
-
-/// Whether Ctrl-C was pressed, also when what it should have stopped had just ended.
-pub fn is_interrupted() -> bool {
-    IS_INTERRUPTED.load(Ordering::SeqCst)
 }
 
 /// A bar with round, loss, accuracy and the time left, on a terminal; nothing elsewhere.

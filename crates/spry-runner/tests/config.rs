@@ -82,6 +82,8 @@ fn naming_another_kind_brings_its_defaults() {
         base.with_assignments(&["dataset.partitioner=iid", "dataset.partitioner.alpha=2"]).is_err()
     );
     assert_eq!(with(&["model=my-model"]).model.name_or_path, "my-model");
+    let model = with(&["model=my-model", "model.dropout=true"]).model;
+    assert_eq!((model.name_or_path.as_str(), model.dropout), ("my-model", true));
     let Peft::Lora(lora) = with(&["peft.target_modules=query, key"]).peft else { panic!() };
     assert_eq!(lora.target_modules, ["query", "key"]);
     let bitfit = with(&["peft=bitfit"]);
@@ -110,6 +112,21 @@ fn options_without_a_value_are_written_none() {
     let text = off.to_toml().unwrap();
     assert!(text.contains("max_gradient_variance = \"none\""), "{text}");
     assert_eq!(config.with_toml(&text).unwrap(), off);
+}
+
+#[test]
+fn a_hub_id_that_nothing_is_known_of_is_kept() {
+    let config = RunConfig::default().with_assignments(&["dataset=some-org/my-data"]).unwrap();
+    let config = config.with_absolute_paths().unwrap();
+    assert_eq!(
+        (config.dataset.name.as_str(), config.dataset.location()),
+        ("my-data", "some-org/my-data")
+    );
+    let known = RunConfig::default().with_absolute_paths().unwrap();
+    assert_eq!(
+        (known.dataset.source.clone(), known.dataset.location()),
+        (None, "fancyzhx/ag_news")
+    );
 }
 
 #[test]

@@ -72,9 +72,9 @@ fn is_plain_init(value: &Value) -> bool {
 
 /// Writes trained parameters so that `peft.PeftModel.from_pretrained` loads them.
 ///
-/// `base_model` is what `base_model_name_or_path` says. Weights that the checkpoint lacked and that
-/// were [made afresh](Model::fresh), such as a pooler, are saved with the adapter: Python would
-/// make others.
+/// `base_model` is what `base_model_name_or_path` says. Weights that are
+/// [not those of the checkpoint](Model::not_of_checkpoint), such as a pooler that it lacked, are
+/// saved with the adapter: Python would make others.
 ///
 /// # Errors
 ///
@@ -114,7 +114,7 @@ pub fn write(
         }
     };
     let mut saved: ParamSet = ParamSet::new();
-    for path in model.fresh() {
+    for path in model.not_of_checkpoint() {
         let weight = model.weights().get(path).map_err(|_| unknown(path))?;
         saved.insert(format!("{PREFIX}{path}"), weight.clone());
     }

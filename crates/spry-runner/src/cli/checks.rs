@@ -9,6 +9,7 @@ use spry_models::case::{Case, Deviation};
 use spry_runner::config::DatasetConfig;
 use spry_runner::config::layers::explained;
 use spry_runner::profile::{self, ProfileOptions};
+use spry_runner::text::mebibytes;
 use spry_runner::{Error, Result, inputs, plots};
 
 use super::Output;
@@ -86,7 +87,7 @@ pub fn profile(args: &ProfileArgs) -> Result<Output> {
     let json = serde_json::to_value(&profile).map_err(|error| Error::Failed(error.to_string()))?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let mebibytes = |bytes: u64| format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64);
+    let size = |bytes| format!("{} MiB", mebibytes(bytes));
     for (name, value) in [
         ("estimator", profile.estimator.clone()),
         ("trains", format!("{}: {} values", profile.trains, profile.trained_values)),
@@ -95,8 +96,8 @@ pub fn profile(args: &ProfileArgs) -> Result<Output> {
         ("threads", profile.threads.to_string()),
         ("median time of a step", format!("{:.1} ms", profile.median_ms)),
         ("shortest", format!("{:.1} ms", profile.min_ms)),
-        ("weights", mebibytes(profile.weight_bytes)),
-        ("peak above the weights", mebibytes(profile.peak_bytes_above_weights)),
+        ("weights", size(profile.weight_bytes)),
+        ("peak above the weights", size(profile.peak_bytes_above_weights)),
     ] {
         table.add_row([name.to_string(), value]);
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+use spry_core::StopSignal;
 use spry_data::Hub;
 use spry_runner::compare::Comparison;
 use spry_runner::meter::AllocationMeter;
@@ -64,29 +65,30 @@ pub fn import(args: &ImportArgs, hub: &Hub, is_for_machines: bool) -> Result<Out
 }
 
 fn begin(config: RunConfig, args: &RunArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
-    config.validate()?;
-    let config = config.with_absolute_paths()?;
-    let folder = args.out.clone().unwrap_or_else(|| config.default_folder());
+    let folder = match &args.out {
+        Some(folder) => folder.clone(),
+        None => config.clone().with_absolute_paths()?.default_folder(),
+    };
     let run = Run::create(config, &folder, hub)?;
-    report(&execute(run, "", is_for_machines)?, &folder)
+    let stop = terminal::stop_on_interrupt();
+    report(&execute(run, "", stop, is_for_machines)?, &folder)
 }
 
 pub fn resume(args: &ResumeArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
     let run = Run::resume(&args.run, args.jobs, hub)?;
-    report(&execute(run, "", is_for_machines)?, &args.run)
+    let stop = terminal::stop_on_interrupt();
+    report(&execute(run, "", stop, is_for_machines)?, &args.run)
 }
 
-/// Runs to the end, with progress, log and Ctrl-C.
-fn execute(run: Run, label: &str, is_for_machines: bool) -> Result<Summary> {
+/// Runs to the end, or until it is stopped, with progress and log.
+fn execute(run: Run, label: &str, stop: StopSignal, is_for_machines: bool) -> Result<Summary> {
     terminal::log_to(&run.folder().log())?;
-    let mut run = run
-        .with_memory_meter(Arc::new(AllocationMeter))
-        .with_stop_signal(terminal::stop_on_interrupt());
+    let mut run = run.with_memory_meter(Arc::new(AllocationMeter)).with_stop_signal(stop);
     let rounds = run.config().num_server_rounds;
     tracing::info!("{}: {} of {rounds} rounds done", run.config().method.name, run.rounds());
     let mut progress = Progress::new(label, rounds, run.rounds(), is_for_machines);
     let summary = run.execute(|event| progress.on_event(event));
-    terminal::end_run();
+    terminal::end_log();
     summary
 }
 
@@ -99,17 +101,14 @@ fn report(summary: &Summary, folder: &Path) -> Result<Output> {
 
 pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
     let (base, options) = (args.config.base()?, args.config.assignments());
-    let seeds = match args.seeds.is_empty() {
-        true => vec![base.with_assignments(&options)?.seed],
-        false => args.seeds.clone(),
-    };
-    let sweep = Sweep::new(&base, &options, &args.grid, &seeds, &args.out)?;
+    let sweep = Sweep::new(&base, &options, &args.grid, &args.seeds, &args.out)?;
     let todo = sweep.todo()?;
     let (count, mut failures) = (todo.len(), Vec::new());
+    let stop = terminal::stop_on_interrupt();
     for (index, todo) in todo.into_iter().enumerate() {
         let label = format!("run {} of {count}", index + 1);
         let (folder, run) = match todo {
-            Todo::Nothing(_) => continue,
+            Todo::Nothing => continue,
             Todo::Resume(folder) => {
                 let run = Run::resume(&folder, args.config.jobs, hub);
                 (folder, run)
@@ -119,18 +118,20 @@ pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Outpu
                 (folder, run)
             }
         };
-        match run.and_then(|run| execute(run, &label, is_for_machines)) {
+        match run.and_then(|run| execute(run, &label, stop.clone(), is_for_machines)) {
             Ok(_) => {}
             Err(Error::Interrupted { .. }) => return Err(Error::SweepInterrupted),
             // The others may do better.
             Err(error) => {
                 tracing::warn!("{}: {}", folder.display(), error.line());
                 failures.push(format!("{}: {}", folder.display(), error.line()));
+                // That is not for the log of the next one.
+                terminal::end_log();
             }
         }
         // After each run: a sweep that is cut off keeps what it has.
         sweep.write(&sweep.results()?)?;
-        if terminal::is_interrupted() {
+        if stop.is_stopped() {
             return Err(Error::SweepInterrupted);
         }
     }

@@ -10,10 +10,8 @@ use crate::plots::LinePlot;
 use crate::run::metrics::{read_resources, read_rounds};
 use crate::run::records::{RoundRow, curve, running_total};
 use crate::run::{RunFolder, Summary};
+use crate::text::{MEBIBYTE, mebibytes, percent};
 use crate::{Error, Result, RunConfig};
-
-/// Bytes in a mebibyte.
-const MEBIBYTE: f64 = (1 << 20) as f64;
 
 /// Runs that are compared.
 pub struct Comparison {
@@ -251,20 +249,12 @@ const COLUMNS: &[Column] = &[
     ("personalised", |row| percent(row.summary.personalized_accuracy)),
     ("loss", |row| row.summary.generalized_loss.map_or("-".into(), |loss| format!("{loss:.4}"))),
     ("forward passes", |row| row.summary.forward_passes.to_string()),
-    ("MiB up", |row| mebibytes(Some(row.summary.bytes_up))),
-    ("MiB down", |row| mebibytes(Some(row.summary.bytes_down))),
-    ("peak MiB", |row| mebibytes(row.summary.peak_client_bytes)),
+    ("MiB up", |row| mebibytes(row.summary.bytes_up)),
+    ("MiB down", |row| mebibytes(row.summary.bytes_down)),
+    ("peak MiB", |row| row.summary.peak_client_bytes.map_or("-".into(), mebibytes)),
     ("total seconds", |row| format!("{:.1}", row.summary.wall_secs)),
     ("converged", |row| row.summary.rounds_to_converge.map_or("-".into(), |r| r.to_string())),
 ];
-
-pub(crate) fn percent(share: Option<f64>) -> String {
-    share.map_or("-".to_string(), |share| format!("{:.1} %", 100.0 * share))
-}
-
-pub(crate) fn mebibytes(bytes: Option<u64>) -> String {
-    bytes.map_or("-".to_string(), |bytes| format!("{:.2}", bytes as f64 / MEBIBYTE))
-}
 
 /// How far below a sweep's folder its runs are.
 const SWEEP_DEPTH: usize = 2;

@@ -80,8 +80,16 @@ impl RunConfig {
     pub fn with_options(&self, mut options: Value) -> Result<Self> {
         let table = serde_json::to_value(self).map_err(CoreError::objective)?;
         expand_short_names(&mut options, &table);
-        if let Some(model) = options.get_mut("model").filter(|model| model.is_string()) {
-            *model = serde_json::json!({"name_or_path": model.take()});
+        // The model's name has Hugging Face's key.
+        if let Some(model) = options.get_mut("model") {
+            if model.is_string() {
+                *model = serde_json::json!({"name": model.take()});
+            }
+            if let Some(model) = model.as_object_mut()
+                && let Some(name) = model.remove("name")
+            {
+                model.insert("name_or_path".to_string(), name);
+            }
         }
         let mut config = self.clone();
         let rate = options.as_object_mut().and_then(|options| options.remove(LEARNING_RATE));
@@ -161,7 +169,6 @@ pub fn explained(error: CoreError) -> Error {
             if place.is_empty() {
                 names.push(LEARNING_RATE);
             }
-            // A key may be right, but at another place.
             let hint = suggestion(key, names.iter().copied());
             let separator = if hint.is_empty() { ";" } else { "" };
             let known = names.join(", ");

@@ -215,11 +215,15 @@ impl RunConfig {
             self.model.name_or_path = path.unwrap_or(self.model.name_or_path);
         }
         if !self.dataset.is_bundled() {
-            if let Some(path) = absolute(self.dataset.location())? {
+            let location = self.dataset.location().to_string();
+            if let Some(path) = absolute(&location)? {
                 if self.dataset.source.is_none() {
                     self.dataset.name = dataset::last_part(&path).to_string();
                 }
                 self.dataset.source = Some(path);
+            } else if self.dataset.name == location {
+                // A hub id that nothing is known of must outlive the shortening of the name.
+                self.dataset.source = Some(location);
             }
             self.dataset.name = self.dataset.short_name().to_string();
         }

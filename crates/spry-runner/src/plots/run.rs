@@ -6,10 +6,8 @@ use spry_data::files::write_atomically;
 
 use super::LinePlot;
 use crate::Result;
-use crate::run::records::{Records, ResourceRow, RoundRow, running_total};
-
-/// Bytes in a mebibyte.
-const MEBIBYTE: f64 = (1 << 20) as f64;
+use crate::run::records::{Records, ResourceRow, RoundRow, curve, running_total};
+use crate::text::MEBIBYTE;
 
 /// Writes `loss.svg`, `accuracy.svg`, `bytes.svg`, `memory.svg` and `time.svg` into a folder; a
 /// picture without anything to show is not written.
@@ -27,8 +25,8 @@ pub fn write(folder: &Path, records: &Records) -> Result<()> {
 }
 
 fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
-    let curve = |name: &str, scale: f64, value: fn(&RoundRow) -> Option<f64>| {
-        (name.to_string(), records.curve(|row| value(row).map(|value| scale * value)))
+    let scaled = |name: &str, scale: f64, value: fn(&RoundRow) -> Option<f64>| {
+        (name.to_string(), curve(&records.rounds, |row| value(row).map(|value| scale * value)))
     };
     let plot = |title: &str, y_label: &str, curves: Vec<(String, Vec<(f64, f64)>)>| LinePlot {
         title: title.to_string(),
@@ -55,14 +53,14 @@ fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
         .collect();
     let seconds = rounds().map(|row| (row.server_round as f64, row.wall_secs)).collect();
     let loss = vec![
-        curve("training", 1.0, |row| row.train_loss),
-        curve("test, global parameters", 1.0, |row| row.generalized_loss),
-        curve("own test part, locally trained", 1.0, |row| row.personalized_loss),
+        scaled("training", 1.0, |row| row.train_loss),
+        scaled("test, global parameters", 1.0, |row| row.generalized_loss),
+        scaled("own test part, locally trained", 1.0, |row| row.personalized_loss),
     ];
     let accuracy = vec![
-        curve("generalised: global parameters", 100.0, |row| row.generalized_accuracy),
-        curve("personalised: locally trained", 100.0, |row| row.personalized_accuracy),
-        curve("own test part, as received", 100.0, |row| row.received_accuracy),
+        scaled("generalised: global parameters", 100.0, |row| row.generalized_accuracy),
+        scaled("personalised: locally trained", 100.0, |row| row.personalized_accuracy),
+        scaled("own test part, as received", 100.0, |row| row.received_accuracy),
     ];
     let bytes = vec![
         ("sent by clients".to_string(), total(|row| row.bytes_up)),

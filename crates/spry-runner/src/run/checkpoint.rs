@@ -93,6 +93,8 @@ impl Checkpoint {
                     }
                     return Ok(Some(checkpoint));
                 }
+                // One that cannot be read now may be fine.
+                Err(error @ Error::Io { .. }) => return Err(error),
                 Err(error) => {
                     warn!("{error}; trying the checkpoint before it");
                     first_error.get_or_insert(error);

@@ -25,9 +25,8 @@ use spry_models::Peft;
 use spry_models::peft::adapter;
 use spry_strategies::Method;
 pub use summary::Summary;
-use tracing::{error, info, warn};
+use tracing::{debug, info, warn};
 
-use crate::inputs::ModelFolder;
 use crate::tensorboard::EventFile;
 use crate::{Error, Inputs, Result, RunConfig, plots};
 
@@ -76,23 +75,15 @@ impl Run {
         config.validate()?;
         folder.remove_leftovers();
         let checkpoint = Checkpoint::newest(&folder.checkpoints())?;
+        if let Some(checkpoint) = &checkpoint {
+            check_unchanged(&folder, &config, &checkpoint.config)?;
+        }
         let (inputs, simulation) = prepare(&config, hub)?;
         let mut run = Self::begin(config, folder, inputs, simulation)?;
-        let Some(Checkpoint { config, fingerprint, snapshot, records }) = checkpoint else {
+        let Some(Checkpoint { fingerprint, snapshot, records, .. }) = checkpoint else {
             info!("no checkpoint yet: starting from the beginning");
             return Ok(run);
         };
-        let config = RunConfig::default().with_toml(&config)?;
-        let mut changed = run.config.differing_keys(&config);
-        changed.retain(|key| !MAY_CHANGE.contains(&key.as_str()));
-        if !changed.is_empty() {
-            return Err(Error::Input(format!(
-                "{}: `{}` is not what it was when the run began; undo that, or begin a new run \
-                 with it",
-                run.folder.config().display(),
-                changed.join("`, `")
-            )));
-        }
         if fingerprint != run.fingerprint {
             return Err(Error::Input(format!(
                 "{}: the model or the data is not what it was when the run began; it cannot be \
@@ -166,7 +157,7 @@ impl Run {
                 observe(&event);
             });
             failed_to_write.map_or(Ok(()), Err)?;
-            let is_finished = !advanced.inspect_err(|error| error!("the run failed: {error}"))?;
+            let is_finished = !advanced.inspect_err(|error| debug!("the run failed: {error}"))?;
             let is_stopped = self.simulation.outcome().stopped;
             let is_due = self.rounds().is_multiple_of(self.config.checkpoint_every);
             if is_finished || is_due {
@@ -219,6 +210,23 @@ const MAY_CHANGE: [&str; 6] = [
     "experiment",
 ];
 
+/// Fails if the configuration is not, up to what may change, that of the run's checkpoint.
+fn check_unchanged(folder: &RunFolder, config: &RunConfig, before: &str) -> Result<()> {
+    let path = folder.config().display().to_string();
+    let before = RunConfig::default().with_toml(before).map_err(|error| {
+        Error::Input(format!("{path}: the run is of another version of spry: {}", error.line()))
+    })?;
+    let mut changed = config.differing_keys(&before);
+    changed.retain(|key| !MAY_CHANGE.contains(&key.as_str()));
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Input(format!(
+        "{path}: `{}` is not what it was when the run began; undo that, or begin a new run with it",
+        changed.join("`, `")
+    )))
+}
+
 /// Loads the inputs and makes the simulation, before its first round.
 fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)> {
     let inputs = Inputs::load(config, hub)?;
@@ -234,7 +242,7 @@ fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)
 
 /// Writes trained parameters in a format that Python loads: an adapter, or for methods that train
 /// the model's own weights the whole model.
-pub(crate) fn export(
+fn export(
     folder: &Path,
     config: &RunConfig,
     inputs: &Inputs,
@@ -246,32 +254,6 @@ pub(crate) fn export(
             adapter::write(folder, peft, model, params, &config.model.name_or_path)?;
         }
         Peft::BitFit | Peft::Head | Peft::Full => model.save(folder, params)?,
-    }
-    Ok(())
-}
-
-/// Copies a model's configuration and tokenizer, and its weights if asked for. The configuration
-/// is that of a classifier with the run's classes.
-pub(crate) fn copy_model_files(
-    config: &RunConfig,
-    classes: &[String],
-    hub: &Hub,
-    to: &Path,
-    with_weights: bool,
-) -> Result<()> {
-    let from = ModelFolder::find(&config.model, hub)?;
-    let path = from.path().join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let text = spry_models::model::config_with_classes(&text, classes)?;
-    spry_data::files::write_atomically(&to.join("config.json"), text.as_bytes())?;
-    let weights = with_weights.then_some("model.safetensors");
-    let names = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"];
-    for name in names.into_iter().chain(weights) {
-        let path = from.path().join(name);
-        if path.is_file() {
-            let contents = std::fs::read(&path).map_err(Error::io(&path))?;
-            spry_data::files::write_atomically(&to.join(name), &contents)?;
-        }
     }
     Ok(())
 }
@@ -289,14 +271,14 @@ fn log(event: &Event<'_>, records: &Records) {
             let loss = summary.report.as_ref().map(|report| report.train_loss);
             let loss = loss.map_or(String::new(), |loss| format!(": train loss {loss:.4}"));
             let round = summary.server_round + 1;
-            tracing::debug!("round {round}{loss}, {:.2} s", summary.wall.as_secs_f64());
+            debug!("round {round}{loss}, {:.2} s", summary.wall.as_secs_f64());
         }
         Event::Evaluated { rounds, generalized, .. } => {
             let (loss, accuracy) = (generalized.loss(), 100.0 * generalized.accuracy());
-            tracing::debug!("after {rounds} rounds: test loss {loss:.4}, accuracy {accuracy:.1} %");
+            debug!("after {rounds} rounds: test loss {loss:.4}, accuracy {accuracy:.1} %");
         }
         Event::ClientFailed { server_round, client, error } => {
-            tracing::debug!("round {}: client {client} failed: {error}", server_round + 1);
+            debug!("round {}: client {client} failed: {error}", server_round + 1);
         }
         Event::ClientLeftOut { server_round, left_out } => {
             let (client, reason) = (left_out.client, &left_out.reason);

@@ -181,7 +181,7 @@ impl Records {
     }
 
     /// Clients that failed in a round.
-    pub fn failed_in(&self, server_round: u64) -> impl Iterator<Item = &ClientRow> {
+    pub(super) fn failed_in(&self, server_round: u64) -> impl Iterator<Item = &ClientRow> {
         let of_round =
             self.clients.iter().rev().take_while(move |r| r.server_round == server_round);
         of_round.filter(|row| row.status == "failed")
@@ -201,14 +201,9 @@ impl Records {
             row.generalized_accuracy = accuracy(generalized);
         }
     }
-
-    /// Points of a curve: the round, and a value of those rounds that have it.
-    pub fn curve(&self, value: impl Fn(&RoundRow) -> Option<f64>) -> Vec<(f64, f64)> {
-        curve(&self.rounds, value)
-    }
 }
 
-/// The same for rows alone.
+/// Points of a curve: the round, and a value of those rounds that have it.
 pub fn curve(rows: &[RoundRow], value: impl Fn(&RoundRow) -> Option<f64>) -> Vec<(f64, f64)> {
     rows.iter().filter_map(|row| Some((row.server_round as f64, value(row)?))).collect()
 }

@@ -8,7 +8,7 @@ use spry_core::Outcome;
 use spry_data::files::write_atomically;
 
 use super::records::{Records, RoundRow, accuracy, loss};
-use crate::compare::{mebibytes, percent};
+use crate::text::{mebibytes, percent};
 use crate::{Error, Inputs, Result, RunConfig};
 
 /// The outcome of a run.
@@ -106,10 +106,7 @@ impl Summary {
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
-        let size = |bytes: Option<u64>| match bytes {
-            Some(_) => format!("{} MiB", mebibytes(bytes)),
-            None => "-".to_string(),
-        };
+        let size = |bytes: u64| format!("{} MiB", mebibytes(bytes));
         let rounds = match self.finished {
             true => self.rounds.to_string(),
             false => format!("{} (unfinished)", self.rounds),
@@ -132,10 +129,13 @@ impl Summary {
             ("converged after round", converged),
             ("updates that failed", self.failed_updates.to_string()),
             ("training work, in forward passes of one example", self.forward_passes.to_string()),
-            ("sent by clients", size(Some(self.bytes_up))),
-            ("sent by the server", size(Some(self.bytes_down))),
-            ("weights of the model", size(Some(self.weight_bytes))),
-            ("peak of a client, above the weights", size(self.peak_client_bytes)),
+            ("sent by clients", size(self.bytes_up)),
+            ("sent by the server", size(self.bytes_down)),
+            ("weights of the model", size(self.weight_bytes)),
+            (
+                "peak of a client, above the weights",
+                self.peak_client_bytes.map_or("-".to_string(), size),
+            ),
             ("time", format!("{:.1} s", self.wall_secs)),
         ] {
             table.add_row([name.to_string(), value]);
