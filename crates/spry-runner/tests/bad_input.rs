@@ -366,8 +366,11 @@ fn runs_adapters_and_cases() {
             ("resume corrupted", "is damaged", 2),
             ("resume configured", "did you mean `seed`?", 2),
             ("resume edited", "config.toml: `cohort_size` is not what it was", 2),
-            ("run ~ --out out --set model.adapter=run/adapter --set peft.lora_alpha=2",
-             "`peft` is not that of the adapter", 2),
+            (
+                "run ~ --out out --set model.adapter=run/adapter --set peft.lora_alpha=2",
+                "`peft` is not that of the adapter",
+                2,
+            ),
             ("import pissa/adapter ~ --out out", "`init_lora_weights` = \"pissa\"", 2),
             ("compare young", "has no results yet", 2),
             ("compare torn", "summary.json is damaged", 2),
