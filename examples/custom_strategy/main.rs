@@ -51,13 +51,12 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 
 /// Finetunes, and returns the accuracy at the end.
 pub fn run() -> std::result::Result<f64, Box<dyn std::error::Error>> {
-    let folder =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/spry-runner/assets/tiny-bert").as_ref();
+    let folder = spry_runner::bundled::model()?;
     let news = synthetic::news(2000, 2);
     let options = LoadOptions { num_labels: Some(news.classes.len()), ..Default::default() };
-    let model = Arc::new(Model::load(folder, &options)?);
+    let model = Arc::new(Model::load(folder.path(), &options)?);
     let model = Classifier::new(model, Peft::Lora(LoraConfig::default()))?;
-    let tokenizer = TextTokenizer::load(folder, 64)?;
+    let tokenizer = TextTokenizer::load(folder.path(), 64)?;
     let texts = Arc::new(tokenizer.encode(&news.examples)?);
     let (params, pad_id) = (model.trainable(&Seed::new(0))?, tokenizer.pad_id());
     let dealt = Partitioner::Dirichlet { alpha: 1.0 }.deal(&news.labels(), 20, &Seed::new(0))?;

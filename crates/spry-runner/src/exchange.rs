@@ -95,8 +95,7 @@ fn model_files(
 /// # Errors
 ///
 /// If there is no adapter of a supported method in the folder.
-pub fn with_adapter(config: RunConfig, folder: &Path) -> Result<RunConfig> {
-    let mut config = config;
+pub fn with_adapter(mut config: RunConfig, folder: &Path) -> Result<RunConfig> {
     config.peft = adapter::read_config(folder)?;
     config.model.adapter = Some(folder.to_path_buf());
     Ok(config)

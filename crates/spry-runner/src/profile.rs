@@ -1,17 +1,19 @@
 //! Time and memory of one step of a client.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use serde::Serialize;
-use spry_core::estimators::{Backprop, FiniteDifference, ForwardGradient, GradientEstimator, Spsa};
+use spry_core::estimators::{EstimatorConfig, GradientEstimator, HeadEstimator};
 use spry_core::{Objective, ParamRole, ParamSet, Seed, Step};
 use spry_data::TokenBatch;
 use spry_models::classification::ClassificationObjective;
 use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft};
 
 use crate::meter::peak_bytes;
+use crate::nearest::suggestion_in;
 use crate::{Error, Result};
 
 /// Largest number of examples or tokens of a batch: what does not fit into memory is more likely a
@@ -49,7 +51,7 @@ impl Workbench {
         let architecture = model.architecture();
         let (vocabulary, labels) = (architecture.vocab_size(), architecture.num_labels());
         let peft = Peft::Lora(LoraConfig::default());
-        let classifier = Classifier::new(std::sync::Arc::new(model), peft)?;
+        let classifier = Classifier::new(Arc::new(model), peft)?;
         let ids = Seed::new(0).uniforms(batch * seq);
         let batch = TokenBatch {
             batch,
@@ -115,7 +117,7 @@ impl Workbench {
 /// What is profiled.
 #[derive(Clone, Debug)]
 pub struct ProfileOptions {
-    /// `inference`, `backprop`, `forward-gradient`, `finite-difference` or `spsa`.
+    /// `inference`, or the name of an [`EstimatorConfig`], such as `forward-gradient`.
     pub estimator: String,
     /// What is trained; see [`Workbench::trained`].
     pub trains: String,
@@ -160,9 +162,24 @@ pub struct Profile {
     pub peak_bytes_above_weights: u64,
 }
 
-/// The estimators that can be profiled.
-pub const ESTIMATORS: [&str; 5] =
-    ["inference", "backprop", "forward-gradient", "finite-difference", "spsa"];
+/// The step that estimates nothing.
+const INFERENCE: &str = "inference";
+
+/// The estimator of a name, with `k` directions if it has such a number; `None` for inference.
+fn estimator(name: &str, k: usize) -> Result<Option<Arc<dyn GradientEstimator>>> {
+    if name == INFERENCE {
+        return Ok(None);
+    }
+    let config: EstimatorConfig = serde_json::from_value(serde_json::json!({"name": name}))
+        .map_err(|error| {
+            let message = error.to_string();
+            let hint = suggestion_in(&message);
+            Error::Input(format!("`--estimator` cannot be used: {message}, or `{INFERENCE}`{hint}"))
+        })?;
+    let config = config.with_directions(k).unwrap_or(config);
+    config.validate()?;
+    Ok(Some(config.init(HeadEstimator::Same)))
+}
 
 /// The model to profile: a directory's, or one with random weights from a `config.json`.
 ///
@@ -190,30 +207,7 @@ pub fn model(folder: Option<&Path>, config: Option<&Path>, device: &Device) -> R
 ///
 /// If the options do not fit the model, or a step fails.
 pub fn profile(model: Model, options: &ProfileOptions) -> Result<Profile> {
-    let (estimator, k): (Option<Box<dyn GradientEstimator>>, usize) =
-        match options.estimator.as_str() {
-            "inference" => (None, 0),
-            "backprop" => (Some(Box::new(Backprop::default())), 0),
-            "forward-gradient" => {
-                let k = options.k;
-                (Some(Box::new(ForwardGradient { k, ..Default::default() })), k)
-            }
-            "finite-difference" => {
-                let k = options.k;
-                (Some(Box::new(FiniteDifference { k, ..Default::default() })), k)
-            }
-            "spsa" => (Some(Box::new(Spsa::default())), 1),
-            other => {
-                let hint = crate::nearest::suggestion(other, ESTIMATORS);
-                return Err(Error::Input(format!(
-                    "`--estimator` is `{other}`, but must be one of {}{hint}",
-                    ESTIMATORS.join(", ")
-                )));
-            }
-        };
-    if let Some(estimator) = &estimator {
-        estimator.validate()?;
-    }
+    let estimator = estimator(&options.estimator, options.k)?;
     if options.iterations == 0 {
         return Err(Error::Input("`--iterations` is 0, but must be at least 1".to_string()));
     }
@@ -258,7 +252,7 @@ pub fn profile(model: Model, options: &ProfileOptions) -> Result<Profile> {
         estimator: options.estimator.clone(),
         trains: options.trains.clone(),
         trained_values,
-        k,
+        k: estimator.and_then(|estimator| estimator.directions()).map_or(0, |all| all.count),
         batch: options.batch,
         seq: options.seq,
         iterations: options.iterations,

@@ -189,7 +189,7 @@ pub struct ProfileArgs {
     #[arg(long, value_name = "CONFIG.json", conflicts_with = "model")]
     pub random_weights: Option<PathBuf>,
 
-    /// inference, backprop, forward-gradient, finite-difference or spsa.
+    /// inference, backprop, forward-gradient, finite-difference, spsa or guided.
     #[arg(long)]
     pub estimator: String,
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
+use serde_json::Value;
 use spry_data::files::write_atomically;
 
 use crate::plots::LinePlot;
@@ -50,7 +51,7 @@ impl Comparison {
     pub fn read(folders: &[PathBuf]) -> Result<Self> {
         let mut paths = Vec::new();
         for folder in folders {
-            match runs_below(folder, SWEEP_DEPTH) {
+            match runs_below(folder, SEARCH_DEPTH) {
                 below if below.is_empty() => paths.push(folder.clone()),
                 below => paths.extend(below),
             }
@@ -256,8 +257,9 @@ const COLUMNS: &[Column] = &[
     ("converged", |row| row.summary.rounds_to_converge.map_or("-".into(), |r| r.to_string())),
 ];
 
-/// How far below a sweep's folder its runs are.
-const SWEEP_DEPTH: usize = 2;
+/// How far below a folder runs are looked for: a sweep's are two folders down, those of `results`
+/// three.
+const SEARCH_DEPTH: usize = 3;
 
 /// Folders with runs: the folder itself, or those below it, in order.
 fn runs_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
@@ -301,18 +303,17 @@ fn labels(configs: &[RunConfig]) -> Vec<String> {
             label
         })
         .collect();
+    // Runs of the same label are told apart by the options in which they differ, else by a number.
     let all = labels.clone();
+    let flat: Vec<_> = configs.iter().map(RunConfig::flat).collect();
     for (index, label) in labels.iter_mut().enumerate() {
-        // By the options in which runs of the same label differ; else by their number.
         let same: Vec<_> = (0..all.len()).filter(|other| all[*other] == all[index]).collect();
-        let flat = configs[index].flat();
-        let differs = |key: &&String| {
-            let value = |other: &usize| configs[*other].flat().get(*key).cloned();
-            !is_elsewhere(key) && same.iter().any(|other| value(other).as_ref() != flat.get(*key))
+        let differs = |key: &str, value: &Value| {
+            !is_elsewhere(key) && same.iter().any(|other| flat[*other].get(key) != Some(value))
         };
-        for key in flat.keys().filter(differs) {
+        for (key, value) in flat[index].iter().filter(|(key, value)| differs(key, value)) {
             let name = key.rsplit('.').next().unwrap_or(key);
-            let value = flat[key].as_str().map_or(flat[key].to_string(), str::to_string);
+            let value = value.as_str().map_or(value.to_string(), str::to_string);
             *label = format!("{label}, {name}={value}");
         }
     }
