@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spry_core::optim::{LocalOptimizerConfig, SgdConfig};
 use spry_core::*;
 use spry_data::{Partition, Partitioner, TextTokenizer, synthetic};
-use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft, TextClient};
+use spry_models::{LoadOptions, LoraConfig, Model, Peft, PeftModel, TextClient};
 
 struct ForwardMomentum {
     training: LocalTraining,
@@ -55,7 +55,7 @@ pub fn run() -> std::result::Result<f64, Box<dyn std::error::Error>> {
     let news = synthetic::news(2000, 2);
     let options = LoadOptions { num_labels: Some(news.classes.len()), ..Default::default() };
     let model = Arc::new(Model::load(folder.path(), &options)?);
-    let model = Classifier::new(model, Peft::Lora(LoraConfig::default()))?;
+    let model = PeftModel::new(model, Peft::Lora(LoraConfig::default()))?;
     let tokenizer = TextTokenizer::load(folder.path(), 64)?;
     let texts = Arc::new(tokenizer.encode(&news.examples)?);
     let (params, pad_id) = (model.trainable(&Seed::new(0))?, tokenizer.pad_id());

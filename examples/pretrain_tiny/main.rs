@@ -205,7 +205,9 @@ impl Objective for MaskedLanguageModel<'_> {
     fn forward(&self, params: &DualParams) -> spry_core::Result<Dual<1>> {
         let dropout = Some(self.seed.dropout());
         let context = ForwardContext::new(self.model, params, &Peft::Full, dropout);
-        let (hidden, pooled) = self.model.architecture().encode(&context, &self.input)?;
+        let architecture = self.model.architecture();
+        let hidden = architecture.encode(&context, &self.input)?;
+        let pooled = architecture.pool(&context, &self.input, hidden.clone())?;
         let [batch, seq, width] = hidden.dims();
         let table = context.weight::<2>("bert.embeddings.word_embeddings.weight")?;
         let loss = |states: Dual<2>, targets: &Targets, head: &str| {
@@ -223,6 +225,6 @@ impl Objective for MaskedLanguageModel<'_> {
     fn evaluate(&self, params: &ParamSet) -> spry_core::Result<Evaluation> {
         let examples = self.masked.ids.dims()[0];
         let loss_sum = self.loss(params)? * examples as f64;
-        Ok(Evaluation { loss_sum, correct: 0, examples })
+        Ok(Evaluation { loss_sum, correct: 0, f1_sum: None, examples })
     }
 }

@@ -3,6 +3,7 @@
 //! - `ci`: everything that must hold before a change is kept, in the order of cost.
 //! - `tidy`: conventions that no compiler checks.
 //! - `interop`: the tests against Python's peft, transformers and TensorBoard.
+//! - `fixtures`: reference cases from PyTorch, as the tests of `spry-models` read them.
 //! - `bench-report`: a table and a plot of the last `cargo bench --bench estimators`.
 //! - `pretrain-tiny`: makes the bundled tiny BERT.
 //!
@@ -30,6 +31,12 @@ enum Chore {
     /// Tests what is exchanged with Python: peft, transformers, TensorBoard. Needs a Python with
     /// torch, transformers, peft and tensorboard: the one in SPRY_PYTHON, or python3.
     Interop,
+    /// Computes the reference cases of `spry-models` that `generate.py` describes, or those named,
+    /// anew. Needs a Python with torch, transformers and peft: the one in SPRY_PYTHON, or python3.
+    Fixtures {
+        /// Names of cases.
+        cases: Vec<String>,
+    },
     /// A table and a plot under docs/ of the last `cargo bench --bench estimators`.
     BenchReport,
     /// Pretrains the bundled tiny BERT on generated text and puts it in its place.
@@ -46,6 +53,7 @@ fn main() -> Result<()> {
             "test --workspace --test interop -- --nocapture",
             Some(("SPRY_INTEROP", "required")),
         ),
+        Chore::Fixtures { cases } => fixtures(&root, &cases),
         Chore::BenchReport => bench_report::write(&root),
         Chore::PretrainTiny => pretrain_tiny(&root),
     }
@@ -54,6 +62,22 @@ fn main() -> Result<()> {
 /// The workspace's folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Runs the generator of reference cases beside the cases.
+fn fixtures(root: &Path, cases: &[String]) -> Result<()> {
+    let python = std::env::var("SPRY_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let folder = root.join("crates/spry-models/tests/fixtures");
+    let status = Command::new(&python)
+        .arg(folder.join("generate.py"))
+        .arg(&folder)
+        .args(cases)
+        .status()
+        .with_context(|| format!("cannot run {python}; set SPRY_PYTHON to a Python"))?;
+    if !status.success() {
+        bail!("{python} failed; it needs torch, transformers and peft (pip install)");
+    }
+    Ok(())
 }
 
 /// An empty cache: whatever this machine has downloaded before must not matter.

@@ -126,6 +126,9 @@ pub struct Evaluation {
     pub loss_sum: f64,
     /// Number of correctly predicted examples.
     pub correct: usize,
+    /// Sum of the examples' F1, for tasks whose predictions can be correct in part, such as
+    /// answers that overlap with the right one.
+    pub f1_sum: Option<f64>,
     /// Number of examples.
     pub examples: usize,
 }
@@ -138,7 +141,7 @@ impl Evaluation {
         let predicted = logits.clone().argmax(1).reshape([examples]);
         let correct = predicted.equal(targets.clone()).int().sum().into_scalar::<i64>();
         let loss = scalar(cross_entropy(Dual::constant(logits), targets).into_primal());
-        Self { loss_sum: loss * examples as f64, correct: correct as usize, examples }
+        Self { loss_sum: loss * examples as f64, correct: correct as usize, f1_sum: None, examples }
     }
 
     /// Mean loss; NaN without examples.
@@ -150,6 +153,11 @@ impl Evaluation {
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.examples as f64
     }
+
+    /// Mean F1, in `[0, 1]`, for tasks that have it; NaN without examples.
+    pub fn f1(&self) -> Option<f64> {
+        self.f1_sum.map(|sum| sum / self.examples as f64)
+    }
 }
 
 impl std::iter::Sum for Evaluation {
@@ -157,6 +165,10 @@ impl std::iter::Sum for Evaluation {
         parts.fold(Self::default(), |a, b| Self {
             loss_sum: a.loss_sum + b.loss_sum,
             correct: a.correct + b.correct,
+            f1_sum: match (a.f1_sum, b.f1_sum) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            },
             examples: a.examples + b.examples,
         })
     }

@@ -55,7 +55,7 @@ impl Objective for Smooth {
     }
 
     fn evaluate(&self, params: &ParamSet) -> Result<Evaluation> {
-        Ok(Evaluation { loss_sum: self.loss(params)?, correct: 0, examples: 1 })
+        Ok(Evaluation { loss_sum: self.loss(params)?, correct: 0, f1_sum: None, examples: 1 })
     }
 }
 

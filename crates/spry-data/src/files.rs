@@ -1,6 +1,5 @@
 //! Files that appear whole or not at all.
 
-use std::io::Write;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -20,6 +19,19 @@ use crate::{Error, Result};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<()> {
+    write_atomically_with(path, |temporary| std::fs::write(temporary, contents))
+}
+
+/// The same for a file that `write` puts, whole, at the path it is given: for contents that need
+/// not be in memory at once.
+///
+/// # Errors
+///
+/// As [`write_atomically`], and what `write` returns.
+pub fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
@@ -28,8 +40,8 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<()> {
         // The permissions of any new file, instead of those of a private temporary one.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(contents)?;
+        let file = builder.tempfile_in(folder)?;
+        write(file.path())?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         // The new name must survive a loss of power, too.

@@ -20,6 +20,7 @@ mod parquet;
 pub mod partition;
 pub mod spec;
 pub mod synthetic;
+pub mod task;
 pub mod tokenize;
 
 pub use cache::PartitionCache;
@@ -28,4 +29,5 @@ pub use error::{Error, Result};
 pub use hub::{Hub, Source};
 pub use partition::{ClientShare, Partition, Partitioner};
 pub use spec::DatasetSpec;
-pub use tokenize::{EncodedExample, TextTokenizer, TokenBatch};
+pub use task::Task;
+pub use tokenize::{EncodedExample, Targets, TextTokenizer, TokenBatch};

@@ -196,8 +196,18 @@ pub struct TokenBatch {
     pub token_type_ids: Vec<i64>,
     /// 1 for a token, 0 for padding.
     pub attention_mask: Vec<f32>,
-    /// Class number of each example.
-    pub labels: Vec<i64>,
+    /// What is to be predicted.
+    pub targets: Targets,
+}
+
+/// What is to be predicted for each example of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// Class numbers.
+    Classes(Vec<i64>),
+    /// First and last token of the answer, by their places in the row; both are 0, the place of the
+    /// first special token, where there is none.
+    Spans(Vec<[i64; 2]>),
 }
 
 impl TokenBatch {
@@ -219,8 +229,14 @@ impl TokenBatch {
     /// ```
     pub fn pad<'a>(examples: impl IntoIterator<Item = &'a EncodedExample>, pad_id: u32) -> Self {
         let examples: Vec<&EncodedExample> = examples.into_iter().collect();
-        let seq = examples.iter().map(|example| example.input_ids.len()).max().unwrap_or(0);
-        let batch = examples.len();
+        let labels = examples.iter().map(|example| example.label as i64).collect();
+        let rows = examples.iter().map(|e| (e.input_ids.as_slice(), e.token_type_ids.as_slice()));
+        Self::pad_rows(&rows.collect::<Vec<_>>(), pad_id, Targets::Classes(labels))
+    }
+
+    /// The same for rows of token ids and segment ids.
+    pub(crate) fn pad_rows(rows: &[(&[u32], &[u32])], pad_id: u32, targets: Targets) -> Self {
+        let seq = rows.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
         let pad_row = |values: &[u32], padding: i64| -> Vec<i64> {
             let mut row: Vec<i64> = values.iter().map(|&value| value.into()).collect();
             row.resize(seq, padding);
@@ -228,12 +244,12 @@ impl TokenBatch {
         };
         let mask_row = |length: usize| (0..seq).map(move |i| if i < length { 1.0 } else { 0.0 });
         Self {
-            batch,
+            batch: rows.len(),
             seq,
-            input_ids: examples.iter().flat_map(|e| pad_row(&e.input_ids, pad_id.into())).collect(),
-            token_type_ids: examples.iter().flat_map(|e| pad_row(&e.token_type_ids, 0)).collect(),
-            attention_mask: examples.iter().flat_map(|e| mask_row(e.input_ids.len())).collect(),
-            labels: examples.iter().map(|example| example.label as i64).collect(),
+            input_ids: rows.iter().flat_map(|(ids, _)| pad_row(ids, pad_id.into())).collect(),
+            token_type_ids: rows.iter().flat_map(|(_, types)| pad_row(types, 0)).collect(),
+            attention_mask: rows.iter().flat_map(|(ids, _)| mask_row(ids.len())).collect(),
+            targets,
         }
     }
 }

@@ -39,6 +39,12 @@ fn padding(device: &Device) -> AttentionMask {
     AttentionMask::from_padding(Tensor::from_data(mask, (device, DType::F64)))
 }
 
+/// Two texts of three tokens, the second with padding.
+fn causal(device: &Device, second: [f64; 3]) -> AttentionMask {
+    let mask = TensorData::new([[1.0; 3], second].concat(), [2, 3]);
+    AttentionMask::causal(Tensor::from_data(mask, (device, DType::F64)))
+}
+
 macro_rules! rows {
     ($($op:literal $domain:ident $inputs:expr => |$x:pat_param, $device:pat_param| $apply:expr;)*) => {
         &[$(Row { op: $op, inputs: $inputs, domain: Domain::$domain, apply: |$x, $device| $apply }),*]
@@ -82,9 +88,14 @@ const ROWS: &[Row] = rows! {
     "softmax"       Any      &[&[2, 4]]               => |x, _| flat(ops::softmax(x[0].clone().reshape([2, 4])));
     "log_softmax"   Any      &[&[2, 4]]               => |x, _| flat(ops::log_softmax(x[0].clone().reshape([2, 4])));
     "layer_norm"    Any      &[&[2, 4], &[4], &[4]]   => |x, _| flat(ops::layer_norm(x[0].clone().reshape([2, 4]), x[1].clone(), x[2].clone(), 1e-5));
+    "rms_norm"      Any      &[&[2, 4], &[4]]         => |x, _| flat(ops::rms_norm(x[0].clone().reshape([2, 4]), x[1].clone(), 1e-5));
+    "rotary"        Any      &[&[1, 2, 3, 4]]         => |x, d| flat(ops::rotary(x[0].clone().reshape([1, 2, 3, 4]), &ops::RotaryTable::new(3, &[1.0, 0.3], (d, DType::F64))));
     "attention"     Any      &[&[2, 2, 3, 2], &[2, 2, 3, 2], &[2, 2, 3, 3]] => |x, d| flat(ops::attention(
         x[0].clone().reshape([2, 2, 3, 2]), x[1].clone().reshape([2, 2, 3, 2]), x[2].clone().reshape([2, 2, 3, 3]),
         Some(&padding(d)), 0.7, Some((0.2, DropoutSeed(5)))));
+    "attention"     Any      &[&[2, 4, 3, 2], &[2, 2, 3, 2], &[2, 2, 3, 1]] => |x, d| flat(ops::attention(
+        x[0].clone().reshape([2, 4, 3, 2]), x[1].clone().reshape([2, 2, 3, 2]), x[2].clone().reshape([2, 2, 3, 1]),
+        Some(&causal(d, [1.0, 1.0, 0.0])), 0.7, None));
     "cross_entropy" Any      &[&[3, 4]]               => |x, d| ops::cross_entropy(x[0].clone().reshape([3, 4]), ids(&[2, 0, 3], [3], d));
     "dropout"       Any      &[&[8]]                  => |x, _| ops::dropout(x[0].clone(), 0.5, DropoutSeed(3));
 };
@@ -287,6 +298,36 @@ fn lora_branch_matches_the_product_of_its_factors() {
     );
     let tangent = |y: &Dual<2>| values(y.tangents().direction(0, y.primal()).reshape([15]));
     assert_close("lora_branch", "tangent", &tangent(&branch), &tangent(&reference), 1e-12);
+}
+
+/// Query heads that share a key give what they give when each has a copy of it; a causal mask
+/// keeps later tokens and padding out.
+#[test]
+fn grouped_queries_match_repeated_keys() {
+    let device = Device::default();
+    let mut numbers = Numbers(11);
+    let mut dual = |shape: [usize; 4]| {
+        let length = shape.iter().product();
+        let primal = tensor(&numbers.input(length, Domain::Any), &device).reshape(shape);
+        let tangent = tensor(&numbers.input(length, Domain::Any), &device).reshape(shape);
+        Dual::new(primal, vec![tangent])
+    };
+    let (q, k, v) = (dual([2, 4, 3, 2]), dual([2, 2, 3, 2]), dual([2, 2, 3, 2]));
+    let mask = causal(&device, [0.0, 0.0, 1.0]);
+    let attend = |k, v| ops::attention(q.clone(), k, v, Some(&mask), 0.7, None);
+    let repeated = |x: &Dual<4>| {
+        let heads = Tensor::from_data(TensorData::new(vec![0i64, 0, 1, 1], [4]), &device);
+        x.clone().select(1, heads)
+    };
+    let (grouped, reference) = (attend(k.clone(), v.clone()), attend(repeated(&k), repeated(&v)));
+    let all = |y: &Dual<4>| values(y.primal().clone().reshape([48]));
+    let tangent = |y: &Dual<4>| values(y.tangents().direction(0, y.primal()).reshape([48]));
+    assert_close("attention", "value", &all(&grouped), &all(&reference), 1e-12);
+    assert_close("attention", "tangent", &tangent(&grouped), &tangent(&reference), 1e-12);
+    // The first text's first query sees the first key only, the second text's third the third.
+    let (got, value) = (all(&grouped), values(v.primal().clone().reshape([24])));
+    assert_close("attention", "first query", &got[..2], &value[..2], 1e-12);
+    assert_close("attention", "after padding", &got[28..30], &value[16..18], 1e-12);
 }
 
 /// Operations that record themselves, as written in the sources of `src/ops`.

@@ -2,13 +2,14 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use spry_core::ParamRole;
-use spry_data::TokenBatch;
+use spry_data::{Targets, Task, TokenBatch};
 use spry_dual::Dual;
 use spry_dual::ops::AttentionMask;
 
-use crate::{Error, ForwardContext, Result, bert};
+use crate::{Error, ForwardContext, Result, albert, bert, distilbert, llama, opt, roberta};
 
 /// A model family, such as BERT; a new one is one folder and one value of this type in [`SPECS`].
+#[derive(Debug)]
 pub struct ModelSpec {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
@@ -16,17 +17,27 @@ pub struct ModelSpec {
     pub body_prefix: &'static str,
     /// Whether a checkpoint's tensor is known to be of no use here, such as a pretraining head.
     pub is_ignorable: fn(&str) -> bool,
-    /// Reads `config.json`; the number of labels, if given, replaces the configuration's.
+    /// Reads `config.json`.
     pub parse: ParseConfig,
     /// Hugging Face's class of the model with a sequence classification head.
-    pub classifier_class: &'static str,
+    pub sequence_classification_class: &'static str,
+    /// Hugging Face's class of the model with a span head, if spans are supported.
+    pub question_answering_class: Option<&'static str>,
+    /// Modules that are the head, for one task or the other; peft lists them as `modules_to_save`.
+    pub head_modules: &'static [&'static str],
+    /// Linear layers that LoRA adapts unless told otherwise: query and value.
+    pub lora_targets: &'static [&'static str],
+    /// Linear layers that IA3 scales unless told otherwise; the last is the feed-forward one, whose
+    /// input is scaled.
+    pub ia3_targets: [&'static str; 3],
 }
 
 /// Reads the text of a `config.json`; the error says what is wrong with it.
-pub type ParseConfig = fn(&str, Option<usize>) -> Result<Box<dyn Architecture>, String>;
+pub type ParseConfig = fn(&str) -> Result<Box<dyn Architecture>, String>;
 
 /// All supported families.
-pub const SPECS: &[ModelSpec] = &[bert::SPEC];
+pub const SPECS: &[&ModelSpec] =
+    &[&bert::SPEC, &roberta::SPEC, &distilbert::SPEC, &albert::SPEC, &llama::SPEC, &opt::SPEC];
 
 impl ModelSpec {
     /// The family with a `model_type`.
@@ -35,7 +46,7 @@ impl ModelSpec {
     ///
     /// [`Error::Unsupported`], listing the supported ones.
     pub fn find(model_type: &str) -> Result<&'static Self> {
-        SPECS.iter().find(|spec| spec.model_type == model_type).ok_or_else(|| {
+        SPECS.iter().find(|spec| spec.model_type == model_type).copied().ok_or_else(|| {
             let supported: Vec<&str> = SPECS.iter().map(|spec| spec.model_type).collect();
             Error::Unsupported {
                 key: "model_type",
@@ -44,44 +55,99 @@ impl ModelSpec {
             }
         })
     }
+
+    /// Hugging Face's class of the model with the head of a task.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if the family has no such head, listing those that have.
+    pub fn class(&self, task: Task) -> Result<&'static str> {
+        match task {
+            Task::SequenceClassification => Ok(self.sequence_classification_class),
+            Task::QuestionAnswering => self.question_answering_class.ok_or_else(|| {
+                let has = SPECS.iter().filter(|spec| spec.question_answering_class.is_some());
+                let supported: Vec<&str> = has.map(|spec| spec.model_type).collect();
+                Error::Unsupported {
+                    key: "model_type",
+                    got: format!("{} for question answering", self.model_type),
+                    supported: supported.join(", "),
+                }
+            }),
+        }
+    }
+}
+
+/// Number of outputs of the span head: start and end.
+pub(crate) const SPAN_LABELS: usize = 2;
+
+/// What a model can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest input, in tokens.
+    pub max_length: usize,
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Number of segments that token types can name; `None` for a family that ignores them.
+    pub type_vocab_size: Option<usize>,
 }
 
 /// A model family with its sizes.
 pub trait Architecture: std::fmt::Debug + Send + Sync {
-    /// All tensors, in order of depth.
-    fn tensors(&self) -> Vec<TensorSpec>;
+    /// All tensors of the body and the head for a task, in order of depth. `num_labels` is the
+    /// number of classes, or 2 for spans.
+    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec>;
 
-    /// Number of classes of the sequence classification head.
-    fn num_labels(&self) -> usize;
-
-    /// Longest input, in tokens.
-    fn max_length(&self) -> usize;
-
-    /// Number of tokens in the vocabulary.
-    fn vocab_size(&self) -> usize;
-
-    /// Number of segments that token types can name.
-    fn type_vocab_size(&self) -> usize;
+    /// What the model can take.
+    fn limits(&self) -> Limits;
 
     /// Standard deviation for fresh weights.
     fn initializer_range(&self) -> f64;
 
-    /// Hidden states of the last layer, `[batch, seq, hidden]`, and the pooled representation of
-    /// each sequence, `[batch, hidden]`.
+    /// The position of each token, `[batch · seq]`, where it is not simply 0, 1, 2, … in each row.
+    fn position_ids(&self, _batch: &TokenBatch) -> Option<Vec<i64>> {
+        None
+    }
+
+    /// Whether a token sees only itself and those before it.
+    fn is_causal(&self) -> bool {
+        false
+    }
+
+    /// Hidden states of the last layer, `[batch, seq, hidden]`.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownWeight`] if the weights are not those of this architecture.
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<(Dual<3>, Dual<2>)>;
+    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>>;
+
+    /// The representation of each sequence that the classification head acts on, `[batch, hidden]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    fn pool(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        hidden: Dual<3>,
+    ) -> Result<Dual<2>>;
 
     /// Logits of the sequence classification head, `[batch, num_labels]`, from the pooled
-    /// representation; the only place where tensors in the role of head are used.
+    /// representation.
     ///
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>>;
+
+    /// Dropout of the hidden states before the span head.
+    fn span_dropout(&self) -> f64 {
+        0.0
+    }
 }
+
+/// Path of the span head, the same in all families.
+pub(crate) const SPAN_HEAD: &str = "qa_outputs";
 
 /// One tensor of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,14 +189,36 @@ impl TensorList {
 
     /// Weight `[out, in]` and bias of a linear layer.
     pub(crate) fn linear(&mut self, module: &str, out: usize, input: usize) {
+        self.linear_with(module, out, input, true);
+    }
+
+    /// The same for a layer that may have no bias.
+    pub(crate) fn linear_with(&mut self, module: &str, out: usize, input: usize, has_bias: bool) {
         self.push(format!("{module}.weight"), vec![out, input], TensorKind::LinearWeight);
-        self.push(format!("{module}.bias"), vec![out], TensorKind::Bias);
+        if has_bias {
+            self.push(format!("{module}.bias"), vec![out], TensorKind::Bias);
+        }
+    }
+
+    /// A table of embeddings, `[entries, width]`.
+    pub(crate) fn embedding(&mut self, module: &str, entries: usize, width: usize) {
+        self.push(format!("{module}.weight"), vec![entries, width], TensorKind::Embedding);
     }
 
     /// Weight and bias of a layer norm.
     pub(crate) fn layer_norm(&mut self, module: &str, hidden: usize) {
-        self.push(format!("{module}.weight"), vec![hidden], TensorKind::NormWeight);
+        self.rms_norm(module, hidden);
         self.push(format!("{module}.bias"), vec![hidden], TensorKind::Bias);
+    }
+
+    /// Weight of an RMS norm.
+    pub(crate) fn rms_norm(&mut self, module: &str, hidden: usize) {
+        self.push(format!("{module}.weight"), vec![hidden], TensorKind::NormWeight);
+    }
+
+    /// The head for spans: start and end logits of each token.
+    pub(crate) fn span_head(&mut self, hidden: usize) {
+        self.optional(ParamRole::Head, |list| list.linear(SPAN_HEAD, SPAN_LABELS, hidden));
     }
 
     /// Runs `build`, and marks what it adds as optional, in the given role.
@@ -151,8 +239,12 @@ pub struct TokenInput {
     pub input_ids: Tensor<2, Int>,
     /// Segment ids, `[batch, seq]`.
     pub token_type_ids: Tensor<2, Int>,
+    /// Positions, `[batch, seq]`, where they are not simply 0, 1, 2, … in each row.
+    pub position_ids: Option<Tensor<2, Int>>,
     /// Which tokens may be attended to.
     pub mask: AttentionMask,
+    /// The last token of each sequence that is not padding, as a row of `[batch · seq, hidden]`.
+    pub last_tokens: Tensor<1, Int>,
 }
 
 impl TokenInput {
@@ -168,45 +260,30 @@ impl TokenInput {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
-        let misfit = |reason: String| Err(Error::Batch { reason });
+        check(batch, architecture.limits())?;
         let shape = [batch.batch, batch.seq];
-        if batch.batch == 0 || batch.seq == 0 {
-            return misfit("it is empty".to_string());
-        }
-        if batch.seq > architecture.max_length() {
-            let max = architecture.max_length();
-            return misfit(format!(
-                "a text has {} tokens, the model takes {max}; truncate to that length",
-                batch.seq
-            ));
-        }
-        let lengths =
-            [batch.input_ids.len(), batch.token_type_ids.len(), batch.attention_mask.len()];
-        if lengths.iter().any(|&length| Some(length) != batch.batch.checked_mul(batch.seq))
-            || batch.labels.len() != batch.batch
-        {
-            return misfit(format!("its vectors are not of {} x {}", batch.batch, batch.seq));
-        }
-        let segments = architecture.type_vocab_size() as i64;
-        if let Some(id) = batch.token_type_ids.iter().find(|id| !(0..segments).contains(*id)) {
-            return misfit(format!("token type {id} is outside of the model's {segments}"));
-        }
-        let vocabulary = architecture.vocab_size() as i64;
-        if let Some(id) = batch.input_ids.iter().find(|id| !(0..vocabulary).contains(*id)) {
-            return misfit(format!(
-                "token id {id} is outside of the vocabulary of {vocabulary}; is this the model's \
-                 tokenizer?"
-            ));
-        }
-        let ints = |values: &[i64]| {
-            Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), shape), device)
-        };
+        let ints =
+            |values: Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(values, shape), device);
         let mask = TensorData::new(batch.attention_mask.clone(), shape);
         let mask = Tensor::<2>::from_data(mask, (device, dtype));
+        let last_tokens: Vec<i64> = batch
+            .attention_mask
+            .chunks(batch.seq)
+            .enumerate()
+            .map(|(row, mask)| {
+                let last = mask.iter().rposition(|&mask| mask > 0.0).unwrap_or(batch.seq - 1);
+                (row * batch.seq + last) as i64
+            })
+            .collect();
         Ok(Self {
-            input_ids: ints(&batch.input_ids),
-            token_type_ids: ints(&batch.token_type_ids),
-            mask: AttentionMask::from_padding(mask),
+            input_ids: ints(batch.input_ids.clone()),
+            token_type_ids: ints(batch.token_type_ids.clone()),
+            position_ids: architecture.position_ids(batch).map(ints),
+            mask: match architecture.is_causal() {
+                true => AttentionMask::causal(mask),
+                false => AttentionMask::from_padding(mask),
+            },
+            last_tokens: Tensor::from_data(TensorData::new(last_tokens, [batch.batch]), device),
         })
     }
 
@@ -214,4 +291,41 @@ impl TokenInput {
     pub fn dims(&self) -> [usize; 2] {
         self.input_ids.dims()
     }
+}
+
+/// Fails for a batch that is inconsistent, or that a model cannot take.
+fn check(batch: &TokenBatch, limits: Limits) -> Result<()> {
+    let misfit = |reason: String| Err(Error::Batch { reason });
+    if batch.batch == 0 || batch.seq == 0 {
+        return misfit("it is empty".to_string());
+    }
+    if batch.seq > limits.max_length {
+        let max = limits.max_length;
+        return misfit(format!(
+            "a text has {} tokens, the model takes {max}; truncate to that length",
+            batch.seq
+        ));
+    }
+    let lengths = [batch.input_ids.len(), batch.token_type_ids.len(), batch.attention_mask.len()];
+    let targets = match &batch.targets {
+        Targets::Classes(classes) => classes.len(),
+        Targets::Spans(spans) => spans.len(),
+    };
+    if lengths.iter().any(|&length| Some(length) != batch.batch.checked_mul(batch.seq))
+        || targets != batch.batch
+    {
+        return misfit(format!("its vectors are not of {} x {}", batch.batch, batch.seq));
+    }
+    let segments = limits.type_vocab_size.map_or(i64::MAX, |segments| segments as i64);
+    if let Some(id) = batch.token_type_ids.iter().find(|id| !(0..segments).contains(*id)) {
+        return misfit(format!("token type {id} is outside of the model's {segments}"));
+    }
+    let vocabulary = limits.vocab_size as i64;
+    if let Some(id) = batch.input_ids.iter().find(|id| !(0..vocabulary).contains(*id)) {
+        return misfit(format!(
+            "token id {id} is outside of the vocabulary of {vocabulary}; is this the model's \
+             tokenizer?"
+        ));
+    }
+    Ok(())
 }

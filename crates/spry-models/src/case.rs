@@ -12,17 +12,17 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Tensor};
 use serde::Deserialize;
 use spry_core::{DualParams, Objective, Param, ParamSet, Seed};
-use spry_data::TokenBatch;
+use spry_data::{Targets, Task, TokenBatch};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::peft::adapter;
-use crate::{Classifier, Error, LoadOptions, Model, Peft, Result};
+use crate::{Error, LoadOptions, Model, Peft, PeftModel, Result};
 
 /// A reference case, loaded.
 #[derive(Debug)]
 pub struct Case {
     folder: PathBuf,
-    classifier: Classifier,
+    model: PeftModel,
     batch: TokenBatch,
     /// The trainable parameters of the case.
     params: ParamSet,
@@ -43,7 +43,7 @@ struct Expected {
 #[derive(Deserialize)]
 struct CaseFile {
     #[serde(default)]
-    task: Option<String>,
+    task: CaseTask,
     peft: String,
     loss: f64,
     jvp: f64,
@@ -59,8 +59,15 @@ pub struct Deviation {
     pub relative_error: f64,
 }
 
-/// The task that a case may have.
-const TASK: &str = "seqcls";
+/// The task of a case.
+#[derive(Clone, Copy, Default, Deserialize)]
+enum CaseTask {
+    #[default]
+    #[serde(rename = "seqcls")]
+    SequenceClassification,
+    #[serde(rename = "qa")]
+    QuestionAnswering,
+}
 
 impl Case {
     /// Loads a case, with the model's weights in the given data type.
@@ -76,9 +83,6 @@ impl Case {
             |reason: String| Error::Config { location: path.display().to_string(), reason };
         let case: CaseFile =
             serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-        if let Some(task) = case.task.filter(|task| task != TASK) {
-            return Err(unusable(format!("`task` = {task} is not supported; supported: {TASK}")));
-        }
         let peft = match case.peft.as_str() {
             "lora" | "ia3" => adapter::read_config(folder)?,
             "bitfit" => Peft::BitFit,
@@ -89,14 +93,20 @@ impl Case {
                 return Err(unusable(format!("`peft` = {other} is not supported; {supported}")));
             }
         };
-        let options = LoadOptions { device: device.clone(), dtype, ..Default::default() };
+        let task = match case.task {
+            CaseTask::SequenceClassification => Task::SequenceClassification,
+            CaseTask::QuestionAnswering => Task::QuestionAnswering,
+        };
+        let options = LoadOptions { device: device.clone(), dtype, task, ..Default::default() };
         let model = Arc::new(Model::load(folder, &options)?);
-        let classifier = Classifier::new(model, peft)?;
-        let trainable = classifier.trainable(&Seed::new(0))?;
+        let model = PeftModel::new(model, peft)?;
+        let trainable = model.trainable(&Seed::new(0))?;
 
-        let mut file = Checkpoint::open(&folder.join("case.safetensors"))?;
-        let batch = read_batch(&mut file)?;
-        let mut set = |prefix: &str| -> Result<ParamSet> {
+        let file = Checkpoint::open(&folder.join("case.safetensors"))?;
+        // peft's model for question answering does not hand segment ids on to the model in it.
+        let is_wrapped = case.trainable.iter().any(|name| name.starts_with(WRAPPED));
+        let batch = read_batch(&file, task, task != Task::QuestionAnswering || !is_wrapped)?;
+        let set = |prefix: &str| -> Result<ParamSet> {
             let read = |name: &String| {
                 let path = path_of(name);
                 let unknown = |_| Error::UnknownWeight { path: path.clone() };
@@ -113,7 +123,7 @@ impl Case {
             case.trainable.iter().map(read).collect()
         };
         let (params, tangent) = (set("param.")?, set("tangent.")?);
-        let mut vector = |name: &str| Ok::<_, Error>(checkpoint::to_vec(file.read(name)?));
+        let vector = |name: &str| Ok::<_, Error>(checkpoint::to_vec(file.read(name)?));
         let gradient = |name: &String| Ok((path_of(name), vector(&format!("grad.{name}"))?));
         let gradient = case.trainable.iter().map(gradient).collect::<Result<_>>()?;
         let expected = Expected {
@@ -123,12 +133,12 @@ impl Case {
             logits_tangent: vector("expected.logits_tangent")?,
             gradient,
         };
-        Ok(Self { folder: folder.to_path_buf(), classifier, batch, params, tangent, expected })
+        Ok(Self { folder: folder.to_path_buf(), model, batch, params, tangent, expected })
     }
 
     /// The model with its finetuning method.
-    pub fn classifier(&self) -> &Classifier {
-        &self.classifier
+    pub fn model(&self) -> &PeftModel {
+        &self.model
     }
 
     /// The trainable parameters of the case, with its values.
@@ -142,9 +152,9 @@ impl Case {
     ///
     /// What the model reports, and [`Error::Batch`] if the file's sizes do not belong together.
     pub fn deviations(&self) -> spry_core::Result<Vec<Deviation>> {
-        let objective = self.classifier.objective(&self.batch, None)?;
+        let objective = self.model.objective(&self.batch, None)?;
         // Trainable parameters that the case does not train stay at the model's values.
-        let mut params = self.classifier.trainable(&Seed::new(0))?;
+        let mut params = self.model.trainable(&Seed::new(0))?;
         params.assign(&self.params)?;
         let trains: Vec<String> = self.params.paths().map(str::to_owned).collect();
         let directions = [self.tangent.clone()];
@@ -177,7 +187,8 @@ impl Case {
         Ok(deviations)
     }
 
-    /// Largest difference, relative to the largest expected value, or to `scale` if that is 0.
+    /// Largest difference, relative to the largest expected value, or to `scale` if that is next to
+    /// nothing.
     fn relative_error(
         &self,
         quantity: &str,
@@ -197,10 +208,13 @@ impl Case {
         }
         let differences = got.iter().zip(expected).map(|(got, expected)| got - expected);
         let (difference, reference) = (largest(differences), largest(expected.iter().copied()));
-        // Some gradients vanish exactly (a key's bias shifts all scores alike); PyTorch gives 1e-18.
-        Ok(difference / if reference < 1e-12 { scale } else { reference })
+        // Some gradients vanish exactly (a key's bias shifts all scores alike); PyTorch gives noise.
+        Ok(difference / if reference < NEGLIGIBLE * scale { scale } else { reference })
     }
 }
+
+/// Expected values below this share of the scale are noise of single precision.
+const NEGLIGIBLE: f64 = 1e-6;
 
 /// The largest magnitude; NaN if there is one, which `f64::max` would ignore.
 fn largest(values: impl Iterator<Item = f64>) -> f64 {
@@ -209,22 +223,25 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
         .fold(0.0, |a: f64, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
 }
 
+/// What the names of a model in peft's wrapper begin with.
+const WRAPPED: &str = "base_model.model.";
+
 /// Our path for one of peft's in-memory names.
 fn path_of(name: &str) -> String {
-    name.strip_prefix("base_model.model.")
+    name.strip_prefix(WRAPPED)
         .unwrap_or(name)
         .replace(".modules_to_save.default", "")
         .replace(".default", "")
 }
 
-fn read_batch(file: &mut Checkpoint) -> Result<TokenBatch> {
+fn read_batch(file: &Checkpoint, task: Task, uses_segments: bool) -> Result<TokenBatch> {
     let path = file.path().to_path_buf();
     let shape = file.shape("input.input_ids").unwrap_or_default().to_vec();
     let misfit = |reason: String| Error::Checkpoint { path: path.clone(), reason };
     let [batch, seq] = shape[..] else {
         return Err(misfit(format!("`input.input_ids` has shape {shape:?}, not [batch, seq]")));
     };
-    let mut integers = |name: &str, length: usize| {
+    let integers = |name: &str, length: usize| {
         let values = file.read_integers(name)?;
         match values.len() == length {
             true => Ok(values),
@@ -233,14 +250,21 @@ fn read_batch(file: &mut Checkpoint) -> Result<TokenBatch> {
     };
     let input_ids = integers("input.input_ids", batch * seq)?;
     let attention_mask = integers("input.attention_mask", batch * seq)?;
-    let labels = integers("input.labels", batch)?;
+    let targets = match task {
+        Task::SequenceClassification => Targets::Classes(integers("input.labels", batch)?),
+        Task::QuestionAnswering => {
+            let starts = integers("input.start_positions", batch)?;
+            let ends = integers("input.end_positions", batch)?;
+            Targets::Spans(starts.into_iter().zip(ends).map(|(start, end)| [start, end]).collect())
+        }
+    };
     // Models with a single segment have no segment ids.
-    let token_type_ids = match file.contains("input.token_type_ids") {
-        true => file.read_integers("input.token_type_ids")?,
+    let token_type_ids = match file.contains("input.token_type_ids") && uses_segments {
+        true => integers("input.token_type_ids", batch * seq)?,
         false => vec![0; batch * seq],
     };
     let attention_mask = attention_mask.into_iter().map(|value| value as f32).collect();
-    Ok(TokenBatch { batch, seq, input_ids, token_type_ids, attention_mask, labels })
+    Ok(TokenBatch { batch, seq, input_ids, token_type_ids, attention_mask, targets })
 }
 
 #[cfg(test)]

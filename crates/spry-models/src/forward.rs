@@ -45,6 +45,13 @@ impl<'a> ForwardContext<'a> {
         Ok(Dual::constant(weight.values().clone().reshape(shape)))
     }
 
+    /// The bias of a module; `None` if it has none.
+    fn bias(&self, module: &str) -> Result<Option<Dual<1>>> {
+        let path = format!("{module}.bias");
+        let is_there = self.model.weights().contains(&path);
+        is_there.then(|| self.weight(&path)).transpose()
+    }
+
     /// The linear layer of a module, with its adapters; `[.., in]` to `[.., out]`.
     ///
     /// # Errors
@@ -52,26 +59,26 @@ impl<'a> ForwardContext<'a> {
     /// [`Error::UnknownWeight`] if the module does not exist.
     pub fn linear<const D: usize>(&self, module: &str, x: Dual<D>) -> Result<Dual<D>> {
         let weight = self.weight(&format!("{module}.weight"))?;
-        let bias = self.weight(&format!("{module}.bias"))?;
+        let bias = self.bias(module)?;
         match self.peft {
             Peft::Lora(lora) if lora.targets(module) => {
                 let a = self.weight(&format!("{module}.lora_A.weight"))?;
                 let b = self.weight(&format!("{module}.lora_B.weight"))?;
-                let y = ops::linear(x.clone(), weight, Some(bias));
+                let y = ops::linear(x.clone(), weight, bias);
                 let x = self.dropout(x, lora.lora_dropout);
                 Ok(y.add(ops::lora_branch(x, a, b, lora.scaling())))
             }
             Peft::Ia3(ia3) => match ia3.side(module) {
-                None => Ok(ops::linear(x, weight, Some(bias))),
+                None => Ok(ops::linear(x, weight, bias)),
                 Some(side) => {
                     let scale = self.ia3_scale::<D>(module)?;
                     Ok(match side {
-                        Ia3Side::Input => ops::linear(x.mul(scale), weight, Some(bias)),
-                        Ia3Side::Output => ops::linear(x, weight, Some(bias)).mul(scale),
+                        Ia3Side::Input => ops::linear(x.mul(scale), weight, bias),
+                        Ia3Side::Output => ops::linear(x, weight, bias).mul(scale),
                     })
                 }
             },
-            _ => Ok(ops::linear(x, weight, Some(bias))),
+            _ => Ok(ops::linear(x, weight, bias)),
         }
     }
 
@@ -97,6 +104,20 @@ impl<'a> ForwardContext<'a> {
         let weight = self.weight(&format!("{module}.weight"))?;
         let bias = self.weight(&format!("{module}.bias"))?;
         Ok(ops::layer_norm(x, weight, bias, epsilon))
+    }
+
+    /// The RMS norm of a module.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownWeight`] if the module does not exist.
+    pub fn rms_norm<const D: usize>(
+        &self,
+        module: &str,
+        x: Dual<D>,
+        epsilon: f64,
+    ) -> Result<Dual<D>> {
+        Ok(ops::rms_norm(x, self.weight(&format!("{module}.weight"))?, epsilon))
     }
 
     /// Dropout with a mask of its own at each place in the network; nothing outside of training.

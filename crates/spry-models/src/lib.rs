@@ -10,11 +10,14 @@
 //! 2. [`checkpoint`]: safetensors files in and out.
 //! 3. [`model`]: a [`Model`]: an architecture with its weights, from a Hugging Face directory.
 //! 4. [`forward`]: [`ForwardContext`]: weights, adapters and dropout during one pass.
-//! 5. [`bert`]: the BERT family.
-//! 6. [`peft`]: LoRA, IA3, BitFit, head only, full finetuning.
-//! 7. [`classification`]: sequence classification as an [`Objective`](spry_core::Objective), and
-//!    clients that hold a share of a dataset.
-//! 8. [`case`]: reference cases from PyTorch, to check a model against.
+//! 5. [`config`]: what the families' configurations have in common.
+//! 6. The families, one folder each: [`bert`], [`roberta`], [`distilbert`], [`albert`], [`llama`],
+//!    [`opt`]; they are made of the blocks in `layers`.
+//! 7. [`peft`]: LoRA, IA3, BitFit, head only, full finetuning.
+//! 8. [`peft_model`]: [`PeftModel`]: a model with a finetuning method.
+//! 9. [`objective`]: the loss of a batch as an [`Objective`](spry_core::Objective).
+//! 10. [`text_client`], [`question_client`]: clients that hold a share of a dataset.
+//! 11. [`case`]: reference cases from PyTorch, to check a model against.
 //!
 //! # Example
 //!
@@ -24,14 +27,14 @@
 //! use std::sync::Arc;
 //! use spry_core::perturbation::Directions;
 //! use spry_core::{Objective, Seed};
-//! use spry_data::TokenBatch;
-//! use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft};
+//! use spry_data::{Targets, TokenBatch};
+//! use spry_models::{LoadOptions, LoraConfig, Model, Peft, PeftModel};
 //!
 //! let config = r#"{"model_type": "bert", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
 //!     "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 8}"#;
 //! let model = Model::random(config, &LoadOptions { num_labels: Some(3), ..Default::default() })?;
-//! let classifier = Classifier::new(Arc::new(model), Peft::Lora(LoraConfig::default()))?;
-//! let params = classifier.trainable(&Seed::new(0))?;
+//! let model = PeftModel::new(Arc::new(model), Peft::Lora(LoraConfig::default()))?;
+//! let params = model.trainable(&Seed::new(0))?;
 //! let trains: Vec<String> = params.paths().map(str::to_owned).collect();
 //!
 //! let batch = TokenBatch {
@@ -40,9 +43,9 @@
 //!     input_ids: vec![2, 7, 3],
 //!     token_type_ids: vec![0; 3],
 //!     attention_mask: vec![1.0; 3],
-//!     labels: vec![1],
+//!     targets: Targets::Classes(vec![1]),
 //! };
-//! let objective = classifier.objective(&batch, None)?;
+//! let objective = model.objective(&batch, None)?;
 //! let direction = Directions::gaussian(1).all(&Seed::new(1), &params)?.remove(0);
 //! let (_, gradient) = objective.gradient(&params, &trains)?;
 //! let jvp = objective.jvp(&params, std::slice::from_ref(&direction))?;
@@ -50,19 +53,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod albert;
 pub mod architecture;
 pub mod bert;
 pub mod case;
 pub mod checkpoint;
-pub mod classification;
+pub mod config;
+pub mod distilbert;
 pub mod error;
 pub mod forward;
+mod layers;
+pub mod llama;
 pub mod model;
+pub mod objective;
+pub mod opt;
 pub mod peft;
+pub mod peft_model;
+pub mod question_client;
+pub mod roberta;
+pub mod text_client;
 
 pub use architecture::{Architecture, ModelSpec, TokenInput};
-pub use classification::{Classifier, TextClient};
 pub use error::{Error, Result};
 pub use forward::ForwardContext;
 pub use model::{LoadOptions, Model};
+pub use objective::BatchObjective;
 pub use peft::{Ia3Config, LoraConfig, Peft};
+pub use peft_model::PeftModel;
+pub use text_client::TextClient;

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
-use spry_core::{GroupId, Param, ParamSet, Seed};
+use spry_core::{GroupId, Param, ParamRole, ParamSet, Seed};
+use spry_data::Task;
 
-use crate::architecture::{Architecture, ModelSpec, TensorKind, TensorSpec};
+use crate::architecture::{Architecture, ModelSpec, SPAN_LABELS, TensorKind, TensorSpec};
 use crate::checkpoint::{self, Checkpoint, flat};
+use crate::config::num_labels;
 use crate::{Error, Result};
 
 /// How a model is loaded.
@@ -16,7 +18,9 @@ pub struct LoadOptions {
     pub device: Device,
     /// Their data type.
     pub dtype: DType,
-    /// Number of classes of the head; by default the configuration's.
+    /// What the head is for.
+    pub task: Task,
+    /// Number of classes of a sequence classification head; by default the configuration's.
     pub num_labels: Option<usize>,
     /// Makes the head afresh even if the checkpoint has one.
     pub fresh_head: bool,
@@ -29,6 +33,7 @@ impl Default for LoadOptions {
         Self {
             device: Device::default(),
             dtype: DType::F32,
+            task: Task::default(),
             num_labels: None,
             fresh_head: false,
             seed: 0,
@@ -41,7 +46,10 @@ impl Default for LoadOptions {
 /// Weights are grouped by depth, one group per tensor, in the order of the architecture's list.
 #[derive(Debug)]
 pub struct Model {
+    spec: &'static ModelSpec,
     architecture: Box<dyn Architecture>,
+    task: Task,
+    num_labels: usize,
     tensors: Vec<TensorSpec>,
     weights: ParamSet,
     fresh: Vec<String>,
@@ -51,7 +59,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a Hugging Face directory: `config.json` and `model.safetensors`.
+    /// Loads a Hugging Face directory: `config.json`, and `model.safetensors` or the shards that
+    /// `model.safetensors.index.json` lists. Files are mapped into memory one tensor at a time, so
+    /// that loading peaks at the weights and one tensor.
     ///
     /// Tensors that a pretraining checkpoint may lack (head, pooler) are made afresh from the
     /// seed; see [`fresh`](Self::fresh).
@@ -63,24 +73,25 @@ impl Model {
     pub fn load(folder: &Path, options: &LoadOptions) -> Result<Self> {
         let config_path = folder.join("config.json");
         let config = std::fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
-        let (spec, architecture) = parse(&config, &config_path.display().to_string(), options)?;
-        let mut checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
-        let tensors = architecture.tensors();
-        let found = find_tensors(&checkpoint, spec, &tensors)?;
+        let Parsed { spec, architecture, num_labels } =
+            Parsed::new(&config, &config_path.display().to_string(), options)?;
+        let checkpoint = Checkpoint::of_model(folder)?;
+        let tensors = architecture.tensors(options.task, num_labels);
+        let found = find_tensors(&checkpoint, spec, &tensors, &*architecture)?;
 
         let mut weights = ParamSet::new();
         let mut fresh = Vec::new();
         for (depth, (tensor, name)) in tensors.iter().zip(found).enumerate() {
-            let is_fresh_head = options.fresh_head && tensor.role == spry_core::ParamRole::Head;
+            let is_fresh_head = options.fresh_head && tensor.role == ParamRole::Head;
             let values = match name.filter(|_| !is_fresh_head) {
                 Some(name) => {
                     let got = checkpoint.shape(&name).unwrap_or_default().to_vec();
                     if got != tensor.shape {
                         let hint = match tensor.role {
-                            spry_core::ParamRole::Head => {
+                            ParamRole::Head => {
                                 "; ask for a fresh head to use another number of labels"
                             }
-                            spry_core::ParamRole::Adapter => "",
+                            ParamRole::Adapter => "",
                         };
                         let expected = tensor.shape.clone();
                         return Err(Error::Misshapen { name, got, expected, hint });
@@ -95,7 +106,10 @@ impl Model {
             weights.insert(&tensor.path, to_param(values, tensor, depth, options));
         }
         Ok(Self {
+            spec,
             architecture,
+            task: options.task,
+            num_labels,
             tensors,
             weights,
             fresh,
@@ -111,8 +125,9 @@ impl Model {
     ///
     /// If the configuration is not supported.
     pub fn random(config: &str, options: &LoadOptions) -> Result<Self> {
-        let (_, architecture) = parse(config, "the configuration", options)?;
-        let tensors = architecture.tensors();
+        let Parsed { spec, architecture, num_labels } =
+            Parsed::new(config, "the configuration", options)?;
+        let tensors = architecture.tensors(options.task, num_labels);
         let weights = tensors
             .iter()
             .enumerate()
@@ -122,7 +137,10 @@ impl Model {
             })
             .collect();
         Ok(Self {
+            spec,
             architecture,
+            task: options.task,
+            num_labels,
             fresh: tensors.iter().map(|tensor| tensor.path.clone()).collect(),
             tensors,
             weights,
@@ -155,6 +173,21 @@ impl Model {
         let mut weights = self.weights.clone();
         weights.assign(trained)?;
         Ok(checkpoint::write(&folder.join("model.safetensors"), &weights)?)
+    }
+
+    /// The family.
+    pub fn spec(&self) -> &'static ModelSpec {
+        self.spec
+    }
+
+    /// What the head is for.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// Number of classes of the sequence classification head; 2 for spans.
+    pub fn num_labels(&self) -> usize {
+        self.num_labels
     }
 
     /// The architecture.
@@ -199,13 +232,13 @@ impl Model {
     }
 }
 
-/// The text of a `config.json` for the same model as a classifier with these classes, as
-/// `AutoModelForSequenceClassification.from_pretrained` reads it.
+/// The text of a `config.json` for the same model with the head of a task, as `from_pretrained` of
+/// the class for it reads it. `classes` are the names of a classifier's.
 ///
 /// # Errors
 ///
 /// If the configuration is not supported.
-pub fn config_with_classes(config: &str, classes: &[String]) -> Result<String> {
+pub fn config_for_task(config: &str, task: Task, classes: &[String]) -> Result<String> {
     let unusable =
         |reason: String| Error::Config { location: "the configuration".to_string(), reason };
     let mut json: serde_json::Map<String, serde_json::Value> =
@@ -213,37 +246,55 @@ pub fn config_with_classes(config: &str, classes: &[String]) -> Result<String> {
     let model_type = json.get("model_type").and_then(|value| value.as_str());
     let spec = ModelSpec::find(model_type.unwrap_or_default())?;
     // The number is that of the names; a second one could contradict it.
-    json.remove("num_labels");
-    let by_number = classes.iter().enumerate().map(|(id, name)| (id.to_string(), name.as_str()));
-    let by_name = classes.iter().enumerate().map(|(id, name)| (name.clone(), id));
-    json.insert("id2label".to_string(), by_number.collect());
-    json.insert("label2id".to_string(), by_name.collect());
-    json.insert("architectures".to_string(), vec![spec.classifier_class].into());
+    for key in ["num_labels", "id2label", "label2id"] {
+        json.remove(key);
+    }
+    if task == Task::SequenceClassification {
+        let classes = || classes.iter().enumerate();
+        let by_number = classes().map(|(id, name)| (id.to_string(), name.as_str()));
+        json.insert("id2label".to_string(), by_number.collect());
+        json.insert(
+            "label2id".to_string(),
+            classes().map(|(id, name)| (name.clone(), id)).collect(),
+        );
+    }
+    json.insert("architectures".to_string(), vec![spec.class(task)?].into());
     let text = serde_json::to_string_pretty(&json).map_err(|error| unusable(error.to_string()))?;
     Ok(text + "\n")
 }
 
-fn parse(
-    config: &str,
-    location: &str,
-    options: &LoadOptions,
-) -> Result<(&'static ModelSpec, Box<dyn Architecture>)> {
-    let unusable = |reason: String| Error::Config { location: location.to_string(), reason };
-    let json: serde_json::Value =
-        serde_json::from_str(config).map_err(|error| unusable(error.to_string()))?;
-    let model_type = json["model_type"]
-        .as_str()
-        .ok_or_else(|| unusable("it has no `model_type`".to_string()))?;
-    let spec = ModelSpec::find(model_type)?;
-    if options.num_labels == Some(0) {
-        return Err(Error::InvalidOption {
-            option: "num_labels",
-            got: "0".to_string(),
-            expected: "at least 1".to_string(),
-        });
+/// What a `config.json` says.
+struct Parsed {
+    spec: &'static ModelSpec,
+    architecture: Box<dyn Architecture>,
+    num_labels: usize,
+}
+
+impl Parsed {
+    fn new(config: &str, location: &str, options: &LoadOptions) -> Result<Self> {
+        let unusable = |reason: String| Error::Config { location: location.to_string(), reason };
+        let json: serde_json::Value =
+            serde_json::from_str(config).map_err(|error| unusable(error.to_string()))?;
+        let model_type = json["model_type"]
+            .as_str()
+            .ok_or_else(|| unusable("it has no `model_type`".to_string()))?;
+        let spec = ModelSpec::find(model_type)?;
+        if options.num_labels == Some(0) {
+            return Err(Error::InvalidOption {
+                option: "num_labels",
+                got: "0".to_string(),
+                expected: "at least 1".to_string(),
+            });
+        }
+        spec.class(options.task)?;
+        let architecture = (spec.parse)(config).map_err(unusable)?;
+        let num_labels = match (options.task, options.num_labels) {
+            (Task::QuestionAnswering, _) => SPAN_LABELS,
+            (Task::SequenceClassification, Some(count)) => count,
+            (Task::SequenceClassification, None) => num_labels(config).map_err(unusable)?,
+        };
+        Ok(Self { spec, architecture, num_labels })
     }
-    let architecture = (spec.parse)(config, options.num_labels).map_err(unusable)?;
-    Ok((spec, architecture))
 }
 
 /// For each tensor its name in the checkpoint, or `None` if it is to be made afresh.
@@ -251,6 +302,7 @@ fn find_tensors(
     checkpoint: &Checkpoint,
     spec: &ModelSpec,
     tensors: &[TensorSpec],
+    architecture: &dyn Architecture,
 ) -> Result<Vec<Option<String>>> {
     let find = |tensor: &TensorSpec| {
         names_of(&tensor.path, spec.body_prefix).into_iter().find(|name| checkpoint.contains(name))
@@ -269,12 +321,19 @@ fn find_tensors(
             names: first_names(&missing),
         });
     }
-    let mut names = checkpoint.names();
+    // A checkpoint that was finetuned for one task can be finetuned for another.
+    let other_heads: Vec<TensorSpec> = [Task::SequenceClassification, Task::QuestionAnswering]
+        .into_iter()
+        .flat_map(|task| architecture.tensors(task, SPAN_LABELS))
+        .filter(|tensor| tensor.role == ParamRole::Head)
+        .collect();
+    let is_of_other_head = |name: &str| other_heads.iter().any(|tensor| tensor.path == name);
+    let mut names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
     names.sort_unstable();
     let extra: Vec<&str> = names
         .iter()
         .filter(|name| !found.iter().flatten().any(|used| used == *name))
-        .filter(|name| !(spec.is_ignorable)(name))
+        .filter(|name| !(spec.is_ignorable)(name) && !is_of_other_head(name))
         .map(String::as_str)
         .collect();
     if !extra.is_empty() {

@@ -15,8 +15,8 @@ fn fixture() -> PathBuf {
 
 /// Tensors of the fixture: name, shape, values.
 fn tensors() -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let mut file = Checkpoint::open(&fixture().join("model.safetensors")).unwrap();
-    let mut names = file.names();
+    let file = Checkpoint::open(&fixture().join("model.safetensors")).unwrap();
+    let mut names: Vec<String> = file.names().map(str::to_owned).collect();
     names.sort();
     names
         .into_iter()

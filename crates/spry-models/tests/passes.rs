@@ -9,17 +9,17 @@ use spry_core::perturbation::Directions;
 use spry_core::spry_dual::ops::DropoutSeed;
 use spry_core::spry_dual::trace;
 use spry_core::{ClientData, Objective, ParamRole, ParamSet, Seed, Split};
-use spry_data::{ClientShare, EncodedExample, TokenBatch};
-use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft, TextClient};
+use spry_data::{ClientShare, EncodedExample, Targets, TokenBatch};
+use spry_models::{LoadOptions, LoraConfig, Model, Peft, PeftModel, TextClient};
 
-fn classifier(layers: usize, lora: LoraConfig) -> Classifier {
+fn model(layers: usize, lora: LoraConfig) -> PeftModel {
     let config = format!(
         r#"{{"model_type": "bert", "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": {layers},
         "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 12}}"#
     );
     let options = LoadOptions { num_labels: Some(3), ..Default::default() };
     let model = Model::random(&config, &options).unwrap();
-    Classifier::new(Arc::new(model), Peft::Lora(lora)).unwrap()
+    PeftModel::new(Arc::new(model), Peft::Lora(lora)).unwrap()
 }
 
 fn batch() -> TokenBatch {
@@ -32,8 +32,8 @@ fn batch() -> TokenBatch {
 }
 
 /// Parameters with a nonzero `B`, so that the adapters matter.
-fn params(classifier: &Classifier) -> ParamSet {
-    let params = classifier.trainable(&Seed::new(0)).unwrap();
+fn params(model: &PeftModel) -> ParamSet {
+    let params = model.trainable(&Seed::new(0)).unwrap();
     params.add_scaled(0.1, &direction(&Seed::new(5), 0, &params)).unwrap()
 }
 
@@ -53,9 +53,9 @@ fn direction_of_layer(params: &ParamSet, layer: usize) -> ParamSet {
 #[test]
 fn layers_before_the_perturbed_one_do_no_tangent_work() {
     let work = |layers: usize, perturbed: usize| {
-        let classifier = classifier(layers, LoraConfig::default());
-        let params = params(&classifier);
-        let objective = classifier.objective(&batch(), None).unwrap();
+        let model = model(layers, LoraConfig::default());
+        let params = params(&model);
+        let objective = model.objective(&batch(), None).unwrap();
         let direction = direction_of_layer(&params, perturbed);
         let (_, counts) = trace::record_ops(|| objective.jvp(&params, &[direction]).unwrap());
         counts
@@ -66,7 +66,7 @@ fn layers_before_the_perturbed_one_do_no_tangent_work() {
     assert!(work(6, 0).total_tangent() > 4 * six.total_tangent());
     assert!(!six.tangent.contains_key("embedding"));
     // Two LoRA branches, five other linear layers of the last encoder layer behind or at them
-    // (the query and value sums are `add`s), pooler and classifier.
+    // (the query and value sums are `add`s), pooler and model.
     assert_eq!(six.tangent["attention"], 1);
     assert_eq!(six.tangent["layer_norm"], 2);
     assert_eq!(six.tangent["cross_entropy"], 1);
@@ -74,9 +74,9 @@ fn layers_before_the_perturbed_one_do_no_tangent_work() {
 
 #[test]
 fn k_directions_in_one_pass_equal_k_passes() {
-    let classifier = classifier(2, LoraConfig::default());
-    let params = params(&classifier);
-    let objective = classifier.objective(&batch(), Some(DropoutSeed(1))).unwrap();
+    let model = model(2, LoraConfig::default());
+    let params = params(&model);
+    let objective = model.objective(&batch(), Some(DropoutSeed(1))).unwrap();
     let directions: Vec<ParamSet> = (0..4).map(|k| direction(&Seed::new(9), k, &params)).collect();
     let together = objective.jvp(&params, &directions).unwrap();
     for (direction, derivative) in directions.iter().zip(&together.derivatives) {
@@ -89,10 +89,10 @@ fn k_directions_in_one_pass_equal_k_passes() {
 #[test]
 fn gradient_and_directional_derivative_agree_under_dropout() {
     let lora = LoraConfig { r: 2, lora_dropout: 0.3, ..Default::default() };
-    let classifier = classifier(2, lora);
-    let params = params(&classifier);
+    let model = model(2, lora);
+    let params = params(&model);
     let trains: Vec<String> = params.paths().map(str::to_owned).collect();
-    let objective = classifier.objective(&batch(), Some(DropoutSeed(3))).unwrap();
+    let objective = model.objective(&batch(), Some(DropoutSeed(3))).unwrap();
     let (_, gradient) = objective.gradient(&params, &trains).unwrap();
     for k in 0..3 {
         let direction = direction(&Seed::new(2), k, &params);
@@ -109,9 +109,9 @@ fn gradient_and_directional_derivative_agree_under_dropout() {
 #[test]
 fn the_head_by_backpropagation_is_exact_and_costs_no_second_pass() {
     let lora = LoraConfig { r: 2, lora_dropout: 0.3, ..Default::default() };
-    let classifier = classifier(2, lora);
-    let params = params(&classifier);
-    let objective = classifier.objective(&batch(), Some(DropoutSeed(3))).unwrap();
+    let model = model(2, lora);
+    let params = params(&model);
+    let objective = model.objective(&batch(), Some(DropoutSeed(3))).unwrap();
     let paths = |role| -> Vec<String> {
         let of_role = params.iter().filter(|(_, param)| param.role() == role);
         of_role.map(|(path, _)| path.to_string()).collect()
@@ -151,23 +151,22 @@ fn the_head_by_backpropagation_is_exact_and_costs_no_second_pass() {
 
 #[test]
 fn dropout_follows_its_seed_and_only_acts_in_training() {
-    let classifier = classifier(2, LoraConfig { lora_dropout: 0.2, ..Default::default() });
-    let params = params(&classifier);
-    let loss = |dropout| classifier.objective(&batch(), dropout).unwrap().loss(&params).unwrap();
+    let model = model(2, LoraConfig { lora_dropout: 0.2, ..Default::default() });
+    let params = params(&model);
+    let loss = |dropout| model.objective(&batch(), dropout).unwrap().loss(&params).unwrap();
     assert_eq!(loss(Some(DropoutSeed(1))), loss(Some(DropoutSeed(1))));
     assert_ne!(loss(Some(DropoutSeed(1))), loss(Some(DropoutSeed(2))));
     assert_ne!(loss(None), loss(Some(DropoutSeed(1))));
-    let evaluate = |dropout| {
-        classifier.objective(&batch(), dropout).unwrap().evaluate(&params).unwrap().loss()
-    };
+    let evaluate =
+        |dropout| model.objective(&batch(), dropout).unwrap().evaluate(&params).unwrap().loss();
     assert_eq!(evaluate(None), evaluate(Some(DropoutSeed(1))));
     assert!((evaluate(None) - loss(None)).abs() < 1e-6);
 }
 
 #[test]
 fn padding_does_not_change_the_result() {
-    let classifier = classifier(2, LoraConfig::default());
-    let params = params(&classifier);
+    let model = model(2, LoraConfig::default());
+    let params = params(&model);
     let example = |ids: &[u32]| EncodedExample {
         input_ids: ids.to_vec(),
         token_type_ids: vec![0; ids.len()],
@@ -176,18 +175,21 @@ fn padding_does_not_change_the_result() {
     let (short, long) = (example(&[2, 10, 3]), example(&[2, 4, 5, 6, 7, 8, 9, 3]));
     let sum = |examples: &[&EncodedExample]| {
         let batch = TokenBatch::pad(examples.iter().copied(), 0);
-        classifier.objective(&batch, None).unwrap().evaluate(&params).unwrap().loss_sum
+        model.objective(&batch, None).unwrap().evaluate(&params).unwrap().loss_sum
     };
     assert!((sum(&[&short, &long]) - (sum(&[&short]) + sum(&[&long]))).abs() < 1e-5);
 }
 
 #[test]
 fn batches_that_do_not_fit_are_errors() {
-    let classifier = classifier(1, LoraConfig::default());
+    let model = model(1, LoraConfig::default());
     let fits = batch();
     type Spoil = fn(&mut TokenBatch);
     let cases: [(Spoil, &str); 4] = [
-        (|batch| batch.labels[0] = 3, "label 3 is outside of the head's 3 classes"),
+        (
+            |batch| batch.targets = Targets::Classes(vec![3, 2]),
+            "label 3 is outside of the head's 3 classes",
+        ),
         (|batch| batch.input_ids[1] = 50, "token id 50 is outside of the vocabulary of 50"),
         (|batch| *batch = TokenBatch::pad([], 0), "it is empty"),
         (
@@ -205,17 +207,17 @@ fn batches_that_do_not_fit_are_errors() {
     for (spoil, expected) in cases {
         let mut batch = fits.clone();
         spoil(&mut batch);
-        let error = classifier.objective(&batch, None).unwrap_err().to_string();
+        let error = model.objective(&batch, None).unwrap_err().to_string();
         assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
     }
 }
 
 #[test]
 fn a_client_that_is_asked_for_an_example_it_lacks_says_so() {
-    let classifier = classifier(1, LoraConfig::default());
+    let model = model(1, LoraConfig::default());
     let example = EncodedExample { input_ids: vec![2, 3], token_type_ids: vec![0, 0], label: 0 };
     let share = ClientShare { train: vec![0], test: vec![] };
-    let client = TextClient::new(classifier, Arc::new(vec![example]), share, 0, false);
+    let client = TextClient::new(model, Arc::new(vec![example]), share, 0, false);
     assert!(client.objective(Split::Train, &[0], None).is_ok());
     assert!(client.objective(Split::Train, &[1], None).is_err());
     assert!(client.objective(Split::Test, &[0], None).is_err());

@@ -76,7 +76,7 @@ fn model_files(
     let from = ModelFolder::find(&config.model, hub)?;
     let path = from.path().join("config.json");
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let text = spry_models::model::config_with_classes(&text, classes)?;
+    let text = spry_models::model::config_for_task(&text, Default::default(), classes)?;
     let mut files = vec![("config.json", text.into_bytes())];
     let weights = with_weights.then_some(WHOLE_MODEL);
     let names = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"];

@@ -9,7 +9,7 @@ use spry_data::{
     ClientShare, EncodedExample, Hub, PartitionCache, Source, TextDataset, TextTokenizer,
 };
 use spry_models::peft::adapter;
-use spry_models::{Classifier, LoadOptions, Model, TextClient};
+use spry_models::{LoadOptions, Model, PeftModel, TextClient};
 use tracing::{info, warn};
 
 use crate::config::{DatasetConfig, ModelConfig};
@@ -156,7 +156,7 @@ fn check_targets_are_loaded(config: &RunConfig, model: &Model) -> Result<()> {
 /// A model and its clients, ready for a simulation.
 pub struct Inputs {
     /// The model with its finetuning method.
-    pub classifier: Classifier,
+    pub model: PeftModel,
     /// The trainable parameters before the first round.
     pub params: ParamSet,
     /// Names of the classes, by number.
@@ -191,15 +191,15 @@ impl Inputs {
             info!("made afresh, as the checkpoint has none: {}", model.fresh().join(", "));
         }
         check_targets_are_loaded(config, &model)?;
-        let max_length = config.dataset.max_length.min(model.architecture().max_length());
+        let max_length = config.dataset.max_length.min(model.architecture().limits().max_length);
         let tokenizer = TextTokenizer::load(folder.path(), max_length)?;
         let examples = Arc::new(tokenizer.encode(&dataset.examples)?);
 
-        let (classifier, params) = match &config.model.adapter {
+        let (model, params) = match &config.model.adapter {
             None => {
-                let classifier = Classifier::new(Arc::new(model), config.peft.clone())?;
-                let params = classifier.trainable(&Seed::new(config.seed).child("adapter", 0))?;
-                (classifier, params)
+                let model = PeftModel::new(Arc::new(model), config.peft.clone())?;
+                let params = model.trainable(&Seed::new(config.seed).child("adapter", 0))?;
+                (model, params)
             }
             Some(folder) => {
                 if adapter::read_config(folder)? != config.peft {
@@ -211,17 +211,17 @@ impl Inputs {
                 let (params, own) = adapter::read(folder, &config.peft, &model)?;
                 let model = Arc::new(model.with_weights(&own)?);
                 info!("starting from the adapter in {}", folder.display());
-                (Classifier::new(model, config.peft.clone())?, params)
+                (PeftModel::new(model, config.peft.clone())?, params)
             }
         };
         info!(
             "model: {}, {} of {} weights trainable",
             config.model.short_name(),
             params.num_elements(),
-            classifier.model().weights().num_elements(),
+            model.model().weights().num_elements(),
         );
         Ok(Self {
-            classifier,
+            model,
             params,
             classes: dataset.classes,
             shares,
@@ -235,7 +235,7 @@ impl Inputs {
     pub fn clients(&self) -> Vec<Box<dyn ClientData>> {
         let client = |share: &ClientShare| {
             Box::new(TextClient::new(
-                self.classifier.clone(),
+                self.model.clone(),
                 self.examples.clone(),
                 share.clone(),
                 self.pad_id,
@@ -254,8 +254,8 @@ impl Inputs {
     pub fn fingerprint(&self) -> Result<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
         // Sizes, activation, dropout and the like.
-        hasher.update(format!("{:?}", self.classifier.model().architecture()).as_bytes());
-        for set in [self.classifier.model().weights(), &self.params] {
+        hasher.update(format!("{:?}", self.model.model().architecture()).as_bytes());
+        for set in [self.model.model().weights(), &self.params] {
             for (path, param) in set.iter() {
                 hasher.update(path.as_bytes());
                 let bytes = postcard::to_allocvec(param).map_err(spry_core::Error::from)?;

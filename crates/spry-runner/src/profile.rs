@@ -8,9 +8,8 @@ use burn::tensor::Device;
 use serde::Serialize;
 use spry_core::estimators::{EstimatorConfig, GradientEstimator, HeadEstimator};
 use spry_core::{Objective, ParamRole, ParamSet, Seed, Step};
-use spry_data::TokenBatch;
-use spry_models::classification::ClassificationObjective;
-use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft};
+use spry_data::{Targets, TokenBatch};
+use spry_models::{BatchObjective, LoadOptions, LoraConfig, Model, Peft, PeftModel};
 
 use crate::meter::peak_bytes;
 use crate::nearest::suggestion_in;
@@ -26,7 +25,7 @@ const MOST_THREADS: usize = 1024;
 /// One batch on a model with LoRA (r = 1, on query and value).
 pub struct Workbench {
     /// The batch's loss.
-    pub objective: ClassificationObjective,
+    pub objective: BatchObjective,
     /// All trainable parameters.
     pub params: ParamSet,
     /// Size of the model's weights in bytes.
@@ -48,10 +47,9 @@ impl Workbench {
             }
         }
         let weight_bytes = model.weight_bytes();
-        let architecture = model.architecture();
-        let (vocabulary, labels) = (architecture.vocab_size(), architecture.num_labels());
+        let (vocabulary, labels) = (model.architecture().limits().vocab_size, model.num_labels());
         let peft = Peft::Lora(LoraConfig::default());
-        let classifier = Classifier::new(Arc::new(model), peft)?;
+        let model = PeftModel::new(Arc::new(model), peft)?;
         let ids = Seed::new(0).uniforms(batch * seq);
         let batch = TokenBatch {
             batch,
@@ -59,11 +57,11 @@ impl Workbench {
             input_ids: ids.into_iter().map(|u| (u * vocabulary as f64) as i64).collect(),
             token_type_ids: vec![0; batch * seq],
             attention_mask: vec![1.0; batch * seq],
-            labels: (0..batch as i64).map(|i| i % labels as i64).collect(),
+            targets: Targets::Classes((0..batch as i64).map(|i| i % labels as i64).collect()),
         };
         Ok(Self {
-            objective: classifier.objective(&batch, None)?,
-            params: classifier.trainable(&Seed::new(0))?,
+            objective: model.objective(&batch, None)?,
+            params: model.trainable(&Seed::new(0))?,
             weight_bytes,
         })
     }

@@ -80,20 +80,20 @@ fn transformers_loads_whole_models() {
 /// The logits of a model directory for one text.
 fn logits(folder: &Path, ids: &[i64]) -> Vec<f64> {
     use spry_core::{DualParams, Seed};
-    use spry_models::{Classifier, LoadOptions, Model, Peft};
+    use spry_models::{LoadOptions, Model, Peft, PeftModel};
     let model = Model::load(folder, &LoadOptions::default()).unwrap();
     assert!(model.fresh().is_empty(), "{:?}", model.fresh());
-    let classifier = Classifier::new(std::sync::Arc::new(model), Peft::Head).unwrap();
+    let model = PeftModel::new(std::sync::Arc::new(model), Peft::Head).unwrap();
     let batch = spry_data::TokenBatch {
         batch: 1,
         seq: ids.len(),
         input_ids: ids.to_vec(),
         token_type_ids: vec![0; ids.len()],
         attention_mask: vec![1.0; ids.len()],
-        labels: vec![0],
+        targets: spry_data::Targets::Classes(vec![0]),
     };
-    let params = classifier.trainable(&Seed::new(0)).unwrap();
-    let objective = classifier.objective(&batch, None).unwrap();
+    let params = model.trainable(&Seed::new(0)).unwrap();
+    let objective = model.objective(&batch, None).unwrap();
     let logits = objective.logits(&DualParams::constant(&params)).unwrap();
     logits.into_primal().into_data().convert::<f64>().iter::<f64>().collect()
 }

@@ -26,9 +26,33 @@ impl AttentionMask {
         Self { bias: bias.reshape([batch, 1, 1, keys]) }
     }
 
+    /// For a decoder, in which a token sees itself and those before it: from a padding mask as in
+    /// [`from_padding`](Self::from_padding), where queries are the same tokens as keys.
+    pub fn causal(mask: Tensor<2>) -> Self {
+        let [_, keys] = mask.dims();
+        let lowest = f64::from(f32::MIN);
+        let ones = Tensor::<2>::ones([keys, keys], (&mask.device(), mask.dtype()));
+        let later = ones.triu(1).mul_scalar(lowest).reshape([1, 1, keys, keys]);
+        // Two biases could add up to −∞, and a row of these to NaN.
+        Self { bias: Self::from_padding(mask).bias.add(later).clamp_min(lowest) }
+    }
+
     /// The bias, `[batch, 1 or heads, 1 or queries, keys]`.
     pub fn bias(&self) -> &Tensor<4> {
         &self.bias
+    }
+
+    /// The mask for `times` query heads in a row, each of `queries` queries.
+    fn repeat_queries(&self, times: usize, queries: usize) -> Self {
+        let [_, heads, rows, _] = self.bias.dims();
+        assert!(
+            heads == 1 && (rows == 1 || rows == queries),
+            "spry-dual: `attention` got a mask of shape {:?} for grouped queries; it must be \
+             [batch, 1, 1 or {queries}, keys]",
+            self.bias.dims()
+        );
+        let bias = self.bias.clone();
+        Self { bias: if rows == 1 { bias } else { bias.repeat_dim(2, times) } }
     }
 }
 
@@ -37,6 +61,11 @@ impl AttentionMask {
 ///
 /// `query` is `[batch, heads, queries, head_dim]`, `key` `[batch, heads, keys, head_dim]`, `value`
 /// `[batch, heads, keys, value_dim]`; the result is `[batch, heads, queries, value_dim]`.
+///
+/// Key and value may have fewer heads, of which each serves as many consecutive query heads as
+/// needed (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245). The mask must then be
+/// the same for all heads. Keys and values are not copied: query heads that share a key are put one
+/// after another along the axis of queries.
 ///
 /// With `S = scale·Q·Kᵀ`, `P = softmax(S + mask)`: `dS = scale·(dQ·Kᵀ + Q·dKᵀ)`,
 /// `dP = P ⊙ (dS − Σ P ⊙ dS)`, `dO = dP·V + P·dV`. Directions share `P`, and terms whose operand
@@ -53,17 +82,27 @@ pub fn attention(
     scale: f64,
     probability_dropout: Option<(f64, DropoutSeed)>,
 ) -> Dual<4> {
-    let [batch, heads, _, head_dim] = query.dims();
+    let [batch, heads, queries, head_dim] = query.dims();
     let [key_batch, key_heads, keys, key_dim] = key.dims();
     let value_shape = value.dims();
     assert!(
-        [batch, heads, head_dim] == [key_batch, key_heads, key_dim]
-            && value_shape[..3] == [batch, heads, keys],
-        "spry-dual: `attention` got query {:?}, key {:?} and value {value_shape:?}; batch and heads \
-         must agree, query and key must share head_dim, key and value must share the length",
+        [batch, head_dim] == [key_batch, key_dim]
+            && key_heads > 0
+            && heads.is_multiple_of(key_heads)
+            && value_shape[..3] == [batch, key_heads, keys],
+        "spry-dual: `attention` got query {:?}, key {:?} and value {value_shape:?}; batch must agree, \
+         the heads of key and value must agree and divide those of the query, query and key must \
+         share head_dim, key and value must share the length",
         query.dims(),
         key.dims()
     );
+    if heads != key_heads {
+        let shared = heads / key_heads;
+        let mask = mask.map(|mask| mask.repeat_queries(shared, queries));
+        let query = query.reshape([batch, key_heads, shared * queries, head_dim]);
+        let attended = attention(query, key, value, mask.as_ref(), scale, probability_dropout);
+        return attended.reshape([batch, heads, queries, value_shape[3]]);
+    }
     let k = query.tangents().len().max(key.tangents().len()).max(value.tangents().len());
     trace::record("attention", k);
 

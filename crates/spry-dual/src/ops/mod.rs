@@ -11,7 +11,8 @@
 //! - [`structural`]: reshape, transpose, slice, concatenate, gather rows. Linear in the tangent.
 //! - [`reduction`]: sums and means.
 //! - [`matmul`]: matrix products, the linear layer, the LoRA branch.
-//! - [`normalization`]: softmax, log-softmax, layer norm.
+//! - [`normalization`]: softmax, log-softmax, layer norm, RMS norm.
+//! - [`mod@rotary`]: rotary position embedding.
 //! - [`mod@attention`]: scaled-dot-product attention with a mask and dropout.
 //! - [`loss`]: cross entropy.
 //! - [`mod@dropout`]: masks from a seed.
@@ -27,11 +28,13 @@ pub mod loss;
 pub mod matmul;
 pub mod normalization;
 pub mod reduction;
+pub mod rotary;
 pub mod structural;
 
 pub use attention::{AttentionMask, attention};
 pub use dropout::{DropoutSeed, dropout};
 pub use loss::cross_entropy;
 pub use matmul::{linear, lora_branch};
-pub use normalization::{layer_norm, log_softmax, softmax};
+pub use normalization::{layer_norm, log_softmax, rms_norm, softmax};
+pub use rotary::{RotaryTable, rotary};
 pub use structural::embedding;

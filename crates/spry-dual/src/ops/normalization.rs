@@ -1,4 +1,4 @@
-//! Softmax, log-softmax and layer norm: rules that are worth a closed form, because their
+//! Softmax, log-softmax, layer norm and RMS norm: rules that are worth a closed form, because their
 //! directions share the probabilities or the normalised activations.
 
 use burn::tensor::{Tensor, activation, module};
@@ -107,4 +107,45 @@ pub fn layer_norm<const D: usize>(
     let from_weight = dgamma.map(|t| normalized.clone().mul(t.reshape(row)));
     let from_bias = dbeta.map(|t| t.reshape(row).expand(shape));
     Dual::from_parts(value, from_input.accumulate(from_weight).accumulate(from_bias))
+}
+
+/// RMS norm over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467).
+///
+/// `x` is `[.., hidden]`, `weight` (γ) is `[hidden]`, `epsilon` is added to the mean square. With
+/// `n = x / √(mean(x²) + ε)`: `y = γ ⊙ n` and
+/// `dy = γ ⊙ (dx − n ⊙ mean(n ⊙ dx)) / √(mean(x²) + ε) + dγ ⊙ n`. That has no term for ε: the
+/// derivative of `1/√(mean(x²) + ε)` carries the whole root.
+///
+/// # Panics
+///
+/// If `weight` is not as long as the last axis, or perturbed operands carry different numbers of
+/// directions.
+pub fn rms_norm<const D: usize>(x: Dual<D>, weight: Dual<1>, epsilon: f64) -> Dual<D> {
+    let shape = x.dims();
+    let hidden = shape[D - 1];
+    assert!(
+        weight.dims() == [hidden],
+        "spry-dual: `rms_norm` got an input of shape {shape:?} and a weight of length {}; it must \
+         have {hidden} entries",
+        weight.dims()[0]
+    );
+    trace::record("rms_norm", x.tangents().len().max(weight.tangents().len()));
+    let (x, dx) = x.into_parts();
+    let (gamma, dgamma) = weight.into_parts();
+    if !dx.is_zero() && !dgamma.is_zero() {
+        check_same_k("rms_norm", dx.len(), dgamma.len());
+    }
+    let mut row = [1; D];
+    row[D - 1] = hidden;
+    let gamma: Tensor<D> = gamma.reshape(row);
+    let inverse_root = x.clone().square().mean_dim(D - 1).add_scalar(epsilon).sqrt().recip();
+    let normalized = x.mul(inverse_root.clone());
+    let value = normalized.clone().mul(gamma.clone());
+    let from_input = dx.map(|t| {
+        let projection = t.clone().mul(normalized.clone()).mean_dim(D - 1);
+        let centered = t.sub(normalized.clone().mul(projection));
+        centered.mul(inverse_root.clone()).mul(gamma.clone())
+    });
+    let from_weight = dgamma.map(|t| normalized.clone().mul(t.reshape(row)));
+    Dual::from_parts(value, from_input.accumulate(from_weight))
 }

@@ -2,6 +2,11 @@
 
 use serde::Deserialize;
 
+use crate::config::{
+    Activation, check_dropouts, check_multiple, check_not_negative, check_only, check_sizes,
+    one_tenth, read, two_hundredths,
+};
+
 /// Sizes and options of a BERT; names as in Hugging Face's `BertConfig`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct BertConfig {
@@ -15,7 +20,7 @@ pub struct BertConfig {
     pub num_attention_heads: usize,
     /// Width of the feed-forward layers.
     pub intermediate_size: usize,
-    /// Longest input, in tokens.
+    /// Entries of the position table.
     pub max_position_embeddings: usize,
     /// Number of segments.
     #[serde(default = "two")]
@@ -36,48 +41,16 @@ pub struct BertConfig {
     #[serde(default)]
     pub classifier_dropout: Option<f64>,
     /// Standard deviation of fresh weights.
-    #[serde(default = "initializer_range")]
+    #[serde(default = "two_hundredths")]
     pub initializer_range: f64,
-    /// Number of classes.
-    #[serde(skip)]
-    pub num_labels: usize,
 }
-
-/// An activation function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum Activation {
-    /// Exact GELU.
-    #[default]
-    #[serde(rename = "gelu")]
-    Gelu,
-    /// GELU's tanh approximation.
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
-    GeluTanh,
-    /// ReLU.
-    #[serde(rename = "relu")]
-    Relu,
-    /// SiLU, also called swish.
-    #[serde(rename = "silu", alias = "swish")]
-    Silu,
-}
-
-/// Far above any real size; keeps a damaged file from asking for all memory there is.
-const LARGEST_SIZE: usize = 1 << 24;
 
 fn two() -> usize {
     2
 }
 
-fn layer_norm_eps() -> f64 {
+pub(crate) fn layer_norm_eps() -> f64 {
     1e-12
-}
-
-fn one_tenth() -> f64 {
-    0.1
-}
-
-fn initializer_range() -> f64 {
-    0.02
 }
 
 /// Options that change the computation and that only their usual value is supported for.
@@ -89,69 +62,59 @@ struct Unusual {
     is_decoder: bool,
     #[serde(default)]
     add_cross_attention: bool,
-    #[serde(default)]
-    id2label: Option<std::collections::HashMap<String, String>>,
-    #[serde(default)]
-    num_labels: Option<usize>,
+}
+
+/// Fails for options of BERT-like encoders that are not supported.
+pub(crate) fn check_usual(json: &str) -> Result<(), String> {
+    let unusual: Unusual = read(json)?;
+    let kind = unusual.position_embedding_type;
+    check_only("position_embedding_type", kind.as_deref().unwrap_or("absolute"), "absolute")?;
+    match unusual.is_decoder || unusual.add_cross_attention {
+        true => Err("decoders and cross attention are not supported for encoders".to_string()),
+        false => Ok(()),
+    }
 }
 
 impl BertConfig {
-    /// Reads a `config.json`; `num_labels` replaces the configuration's number of classes.
+    /// Reads a `config.json`.
     ///
     /// # Errors
     ///
     /// Says what is missing, of the wrong type, or not supported.
-    pub fn parse(json: &str, num_labels: Option<usize>) -> Result<Self, String> {
-        let mut config: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        let unusual: Unusual = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        if let Some(kind) = unusual.position_embedding_type.filter(|kind| kind != "absolute") {
-            return Err(format!(
-                "`position_embedding_type` = {kind} is not supported; supported: absolute"
-            ));
-        }
-        if unusual.is_decoder || unusual.add_cross_attention {
-            return Err("decoders and cross attention are not supported for BERT".to_string());
-        }
-        let sizes = [
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("num_hidden_layers", config.num_hidden_layers),
-            ("num_attention_heads", config.num_attention_heads),
-            ("intermediate_size", config.intermediate_size),
-            ("max_position_embeddings", config.max_position_embeddings),
-            ("type_vocab_size", config.type_vocab_size),
-        ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(format!("`{name}` is 0, but must be at least 1"));
-        }
-        if let Some((name, size)) = sizes.iter().find(|(_, size)| *size > LARGEST_SIZE) {
-            return Err(format!("`{name}` is {size}, but must be at most {LARGEST_SIZE}"));
-        }
-        if !(config.layer_norm_eps >= 0.0 && config.initializer_range >= 0.0) {
-            return Err("`layer_norm_eps` and `initializer_range` must be at least 0".to_string());
-        }
-        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            return Err(format!(
-                "`hidden_size` = {} is not a multiple of `num_attention_heads` = {}",
-                config.hidden_size, config.num_attention_heads
-            ));
-        }
-        for (name, probability) in [
-            ("hidden_dropout_prob", config.hidden_dropout_prob),
-            ("attention_probs_dropout_prob", config.attention_probs_dropout_prob),
-            ("classifier_dropout", config.classifier_dropout.unwrap_or(0.0)),
-        ] {
-            if !(0.0..1.0).contains(&probability) {
-                return Err(format!("`{name}` is {probability}, but must be in [0, 1)"));
-            }
-        }
-        config.num_labels = num_labels
-            .or(unusual.num_labels)
-            .or(unusual.id2label.map(|labels| labels.len()))
-            .unwrap_or(2);
-        if config.num_labels == 0 {
-            return Err("it has no labels, but a classifier needs at least one".to_string());
-        }
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let config: Self = read(json)?;
+        check_usual(json)?;
+        config.check()?;
         Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_sizes(&[
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size),
+        ])?;
+        check_multiple(
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+        )?;
+        check_not_negative(&[
+            ("layer_norm_eps", self.layer_norm_eps),
+            ("initializer_range", self.initializer_range),
+        ])?;
+        check_dropouts(&[
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+            ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
+        ])
+    }
+
+    /// Dropout before the classification head.
+    pub(crate) fn head_dropout(&self) -> f64 {
+        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
     }
 }

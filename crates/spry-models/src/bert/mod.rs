@@ -1,9 +1,11 @@
 //! BERT (Devlin et al. 2019, arXiv 1810.04805): base, large, MiniLM and other sizes.
 
-mod config;
+pub(crate) mod config;
+mod encoder;
 mod model;
 
-pub use config::{Activation, BertConfig};
+pub use config::BertConfig;
+pub(crate) use encoder::Encoder;
 pub use model::Bert;
 
 use crate::architecture::ModelSpec;
@@ -12,11 +14,16 @@ use crate::architecture::ModelSpec;
 pub const SPEC: ModelSpec = ModelSpec {
     model_type: "bert",
     body_prefix: "bert.",
-    // Pretraining heads, and a buffer that old checkpoints store.
-    is_ignorable: |name| name.starts_with("cls.") || name.ends_with("embeddings.position_ids"),
-    parse: |config, num_labels| {
-        let config = BertConfig::parse(config, num_labels)?;
-        Ok(Box::new(Bert::new(config)))
+    // Pretraining heads, a pooler where it is not used, and a buffer that old checkpoints store.
+    is_ignorable: |name| {
+        name.starts_with("cls.")
+            || name.contains("pooler.dense.")
+            || name.ends_with("embeddings.position_ids")
     },
-    classifier_class: "BertForSequenceClassification",
+    parse: |config| Ok(Box::new(Bert::new(BertConfig::parse(config)?))),
+    sequence_classification_class: "BertForSequenceClassification",
+    question_answering_class: Some("BertForQuestionAnswering"),
+    head_modules: &["classifier", "qa_outputs"],
+    lora_targets: &["query", "value"],
+    ia3_targets: ["key", "value", "output.dense"],
 };

@@ -5,9 +5,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spry_core::{Param, ParamRole, ParamSet, Seed};
+use spry_data::Task;
 use spry_data::files::write_atomically;
 
-use super::{Ia3Config, LoraConfig, Peft};
+use super::{Ia3Config, LoraConfig, Peft, named_ancestor};
+use crate::architecture::SPECS;
 use crate::checkpoint::{self, Checkpoint};
 use crate::{Error, Model, Result};
 
@@ -43,6 +45,7 @@ const HARMLESS: &[&str] = &[
     "r",
     "lora_alpha",
     "lora_dropout",
+    "use_rslora",
     "feedforward_modules",
     "auto_mapping",
     "revision",
@@ -87,6 +90,7 @@ pub fn write(
     params: &ParamSet,
     base_model: &str,
 ) -> Result<()> {
+    let peft = &peft.clone().resolved(model.spec());
     let (peft_type, targets, kind) = match peft {
         Peft::Lora(lora) => (
             "LORA",
@@ -96,7 +100,7 @@ pub fn write(
                 "lora_alpha": lora.lora_alpha,
                 "lora_dropout": lora.lora_dropout,
                 "bias": "none",
-                "use_rslora": false,
+                "use_rslora": lora.use_rslora,
                 "use_dora": false,
             }),
         ),
@@ -127,12 +131,12 @@ pub fn write(
         .paths()
         .filter_map(|path| path.strip_prefix(PREFIX))
         .filter(is_own_weight)
-        .filter_map(|path| path.rsplit_once('.').map(|(module, _)| module.to_string()))
+        .filter_map(|path| saved_module(model, peft, path))
         .collect();
     modules.dedup();
     let config = AdapterConfig {
         peft_type: peft_type.to_string(),
-        task_type: Some("SEQ_CLS".to_string()),
+        task_type: Some(task_type(model.task()).to_string()),
         base_model_name_or_path: Some(base_model.to_string()),
         inference_mode: true,
         target_modules: targets.clone(),
@@ -144,6 +148,31 @@ pub fn write(
     let path = folder.join(CONFIG);
     let json = serde_json::to_string_pretty(&config).map_err(unusable(&path))? + "\n";
     Ok(write_atomically(&path, json.as_bytes())?)
+}
+
+/// peft's name for a task.
+fn task_type(task: Task) -> &'static str {
+    match task {
+        Task::SequenceClassification => "SEQ_CLS",
+        Task::QuestionAnswering => "QUESTION_ANS",
+    }
+}
+
+/// The module that peft saves a weight of the model with: the whole head, the module that was asked
+/// for, or else the weight's own.
+fn saved_module(model: &Model, peft: &Peft, path: &str) -> Option<String> {
+    let head = |name: &&str| path.strip_prefix(*name).is_some_and(|rest| rest.starts_with('.'));
+    let head = model.spec().head_modules.iter().copied().find(head);
+    let own = || path.rsplit_once('.').map(|(module, _)| module);
+    head.or_else(|| named_ancestor(path, peft.modules_to_save())).or_else(own).map(str::to_owned)
+}
+
+/// Modules of an adapter that are trained whole, without those that are heads in some family: peft
+/// lists all that there could be, and here the head is always trained.
+fn modules_without_heads(modules: Option<Vec<String>>) -> Vec<String> {
+    let is_head =
+        |module: &String| SPECS.iter().any(|spec| spec.head_modules.contains(&module.as_str()));
+    modules.unwrap_or_default().into_iter().filter(|module| !is_head(module)).collect()
 }
 
 /// Reads an adapter's configuration: the finetuning method that it is of.
@@ -191,12 +220,15 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
                 lora_alpha: number("lora_alpha")?,
                 lora_dropout: field("lora_dropout").as_f64().unwrap_or(0.0),
                 target_modules: config.target_modules,
+                modules_to_save: modules_without_heads(config.modules_to_save),
+                use_rslora: field("use_rslora") == Value::Bool(true),
             }))
         }
         "IA3" => Ok(Peft::Ia3(Ia3Config {
             target_modules: config.target_modules,
             feedforward_modules: serde_json::from_value(field("feedforward_modules"))
                 .map_err(unusable(&path))?,
+            modules_to_save: modules_without_heads(config.modules_to_save),
         })),
         other => Err(unsupported(format!("`peft_type` = {other}"))),
     }
@@ -213,7 +245,7 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
 /// [`Error::MissingTensors`], [`Error::ExtraTensors`] or [`Error::Misshapen`] if the adapter is not
 /// one of this model with this method, or the file is damaged.
 pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, ParamSet)> {
-    let mut file = Checkpoint::open(&folder.join(WEIGHTS))?;
+    let file = Checkpoint::open(&folder.join(WEIGHTS))?;
     let mut trainable = peft.trainable(model, &Seed::new(0))?;
     let missing: Vec<&str> =
         trainable.paths().filter(|path| !file.contains(&format!("{PREFIX}{path}"))).collect();
@@ -225,24 +257,23 @@ pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, Para
         });
     }
     let (mut own, mut extra) = (ParamSet::new(), Vec::new());
-    let mut names = file.names();
+    let mut names: Vec<&str> = file.names().collect();
     names.sort_unstable();
     for name in names {
-        let path = name.strip_prefix(PREFIX).unwrap_or(&name);
+        let path = name.strip_prefix(PREFIX).unwrap_or(name);
         let is_trainable = trainable.contains(path);
         let Ok(like) = trainable.get(path).or_else(|_| model.weights().get(path)) else {
             extra.push(name);
             continue;
         };
-        let param = read_like(&mut file, &name, like)?;
+        let param = read_like(&file, name, like)?;
         if is_trainable { trainable.insert(path, param) } else { own.insert(path, param) }
     }
     if !extra.is_empty() {
-        let names: Vec<&str> = extra.iter().map(String::as_str).collect();
         return Err(Error::ExtraTensors {
             path: file.path().to_path_buf(),
             count: extra.len(),
-            names: crate::model::first_names(&names),
+            names: crate::model::first_names(&extra),
         });
     }
     trainable.check_finite().map_err(|error| Error::Checkpoint {
@@ -253,7 +284,7 @@ pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, Para
 }
 
 /// A tensor of the file as a parameter of the same kind as another.
-fn read_like(file: &mut Checkpoint, name: &str, like: &Param) -> Result<Param> {
+fn read_like(file: &Checkpoint, name: &str, like: &Param) -> Result<Param> {
     let got = file.shape(name).unwrap_or_default().to_vec();
     if got != like.shape() {
         let hint = match like.role() {

@@ -4,29 +4,23 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spry_core::{GroupId, Param, ParamRole, ParamSet};
 
-use super::is_named;
+use super::{is_adapted, is_any};
 use crate::architecture::TensorSpec;
 use crate::{Error, Model, Result};
 
-/// IA3 (Liu et al. 2022, arXiv 2205.05638); option names as in peft's `IA3Config`, defaults as in
-/// peft for BERT. Scales start at one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// IA3 (Liu et al. 2022, arXiv 2205.05638); option names as in peft's `IA3Config`. Scales start at
+/// one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ia3Config {
-    /// Names of linear layers: whole paths, or their ends.
+    /// Names of linear layers: whole paths, or their ends. Empty for the family's key, value and
+    /// second feed-forward layer, as in peft.
     pub target_modules: Vec<String>,
-    /// Those of them whose input is scaled instead of their output.
+    /// Those of them whose input is scaled instead of their output; with empty `target_modules`
+    /// the family's feed-forward layer.
     pub feedforward_modules: Vec<String>,
-}
-
-impl Default for Ia3Config {
-    fn default() -> Self {
-        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
-        Self {
-            target_modules: names(&["key", "value", "output.dense"]),
-            feedforward_modules: names(&["output.dense"]),
-        }
-    }
+    /// Names of further modules that are trained whole; the head always is.
+    pub modules_to_save: Vec<String>,
 }
 
 /// Which side of a linear layer is scaled.
@@ -41,11 +35,10 @@ pub enum Ia3Side {
 impl Ia3Config {
     /// Which side of a module is scaled, if any.
     pub fn side(&self, module: &str) -> Option<Ia3Side> {
-        let names = |targets: &[String]| targets.iter().any(|target| is_named(module, target));
-        if !names(&self.target_modules) {
+        if !is_adapted(module, &self.target_modules, &self.modules_to_save) {
             return None;
         }
-        let is_feedforward = names(&self.feedforward_modules);
+        let is_feedforward = is_any(module, &self.feedforward_modules);
         Some(if is_feedforward { Ia3Side::Input } else { Ia3Side::Output })
     }
 

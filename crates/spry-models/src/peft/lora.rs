@@ -4,25 +4,30 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use spry_core::{GroupId, Param, ParamRole, ParamSet, Seed};
 
-use super::is_named;
+use super::is_adapted;
 use crate::architecture::TensorSpec;
 use crate::{Error, Model, Result};
 
 /// LoRA (Hu et al. 2021, arXiv 2106.09685); option names as in peft's `LoraConfig`.
 ///
-/// The defaults are Spry's: rank 1, α = 1, on query and value. A matrix `A` of shape `[r, in]`
-/// starts uniform in ±1/√in, as in peft; `B` of shape `[out, r]` starts at zero.
+/// The defaults are Spry's: rank 1, α = 1, on query and value, whatever the family calls them. A
+/// matrix `A` of shape `[r, in]` starts uniform in ±1/√in, as in peft; `B` of shape `[out, r]`
+/// starts at zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraConfig {
     /// Rank.
     pub r: usize,
-    /// Numerator of the branch's scale, `lora_alpha / r`.
+    /// Numerator of the branch's scale: `lora_alpha / r`, or `lora_alpha / √r` with rsLoRA.
     pub lora_alpha: f64,
     /// Dropout of the branch's input.
     pub lora_dropout: f64,
-    /// Names of linear layers: whole paths, or their ends.
+    /// Names of linear layers: whole paths, or their ends. Empty for the family's query and value.
     pub target_modules: Vec<String>,
+    /// Names of further modules that are trained whole; the head always is.
+    pub modules_to_save: Vec<String>,
+    /// Whether the scale falls with the root of the rank (Kalajdzievski 2023, arXiv 2312.03732).
+    pub use_rslora: bool,
 }
 
 impl Default for LoraConfig {
@@ -31,7 +36,9 @@ impl Default for LoraConfig {
             r: 1,
             lora_alpha: 1.0,
             lora_dropout: 0.0,
-            target_modules: vec!["query".to_string(), "value".to_string()],
+            target_modules: Vec::new(),
+            modules_to_save: Vec::new(),
+            use_rslora: false,
         }
     }
 }
@@ -39,12 +46,13 @@ impl Default for LoraConfig {
 impl LoraConfig {
     /// Scale of the branch.
     pub fn scaling(&self) -> f64 {
-        self.lora_alpha / self.r as f64
+        let rank = self.r as f64;
+        self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
 
     /// Whether a module has a branch.
     pub fn targets(&self, module: &str) -> bool {
-        self.target_modules.iter().any(|target| is_named(module, target))
+        is_adapted(module, &self.target_modules, &self.modules_to_save)
     }
 
     pub(super) fn validate(&self) -> Result<()> {

@@ -14,7 +14,7 @@ pub use lora::LoraConfig;
 use serde::{Deserialize, Serialize};
 use spry_core::{GroupId, Param, ParamRole, ParamSet, Seed};
 
-use crate::architecture::{TensorKind, TensorSpec};
+use crate::architecture::{ModelSpec, TensorKind, TensorSpec};
 use crate::{Error, Model, Result};
 
 /// A finetuning method. The task head is trainable with each of them.
@@ -56,6 +56,31 @@ impl Peft {
         }
     }
 
+    /// The method with the options that it leaves to the model's family filled in.
+    pub fn resolved(mut self, spec: &ModelSpec) -> Self {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+        match &mut self {
+            Self::Lora(lora) if lora.target_modules.is_empty() => {
+                lora.target_modules = names(spec.lora_targets);
+            }
+            Self::Ia3(ia3) if ia3.target_modules.is_empty() => {
+                ia3.target_modules = names(&spec.ia3_targets);
+                ia3.feedforward_modules = names(&spec.ia3_targets[2..]);
+            }
+            _ => {}
+        }
+        self
+    }
+
+    /// Names of modules that are trained whole besides the head.
+    pub fn modules_to_save(&self) -> &[String] {
+        match self {
+            Self::Lora(lora) => &lora.modules_to_save,
+            Self::Ia3(ia3) => &ia3.modules_to_save,
+            Self::BitFit | Self::Head | Self::Full => &[],
+        }
+    }
+
     /// The trainable parameters of a model before training; fresh ones are drawn from the seed.
     ///
     /// Groups are numbered by depth; the head is the last group.
@@ -64,45 +89,101 @@ impl Peft {
     ///
     /// [`Error::UnknownTarget`] or [`Error::InvalidOption`] if the options do not fit the model.
     pub fn trainable(&self, model: &Model, seed: &Seed) -> Result<ParamSet> {
-        self.validate()?;
+        let resolved = self.clone().resolved(model.spec());
+        resolved.validate()?;
+        resolved.check_modules(model)?;
+        resolved.insert_all(model, seed)
+    }
+
+    fn insert_all(&self, model: &Model, seed: &Seed) -> Result<ParamSet> {
         let mut trainable = ParamSet::new();
         let mut group = GroupId(0);
-        let body = model.tensors().iter().filter(|tensor| tensor.role == ParamRole::Adapter);
-        match self {
-            Self::Lora(lora) => {
-                check_targets(model, &lora.target_modules)?;
-                for (module, tensor) in linear_modules(body) {
-                    if lora.targets(module) {
-                        lora.check_rank(module, tensor)?;
-                        lora.insert(&mut trainable, model, module, tensor, group, seed);
-                        group.0 += 1;
-                    }
-                }
+        let mut saved_before = None;
+        for tensor in body(model) {
+            let saved = named_ancestor(&tensor.path, self.modules_to_save());
+            // The tensors of a module that is trained whole are one group.
+            if saved_before.is_some() && saved != saved_before {
+                group.0 += 1;
             }
-            Self::Ia3(ia3) => {
-                check_targets(model, &ia3.target_modules)?;
-                for (module, tensor) in linear_modules(body) {
-                    if let Some(side) = ia3.side(module) {
-                        ia3::insert(&mut trainable, model, module, tensor, side, group);
-                        group.0 += 1;
-                    }
-                }
+            saved_before = saved;
+            if saved.is_some() {
+                insert_weight(&mut trainable, model, tensor, group)?;
+            } else if self.insert(&mut trainable, model, tensor, group, seed)? {
+                group.0 += 1;
             }
-            Self::BitFit | Self::Full => {
-                for tensor in body {
-                    if *self == Self::Full || tensor.kind == TensorKind::Bias {
-                        insert_weight(&mut trainable, model, tensor, group)?;
-                        group.0 += 1;
-                    }
-                }
-            }
-            Self::Head => {}
+        }
+        if saved_before.is_some() {
+            group.0 += 1;
+        }
+        if *self == Self::BitFit && trainable.is_empty() {
+            return Err(Error::InvalidOption {
+                option: "peft",
+                got: "bitfit".to_string(),
+                expected: "another method: this model has no biases".to_string(),
+            });
         }
         for tensor in model.tensors().iter().filter(|tensor| tensor.role == ParamRole::Head) {
             insert_weight(&mut trainable, model, tensor, group)?;
         }
         Ok(trainable)
     }
+
+    /// Makes what belongs to one tensor of the body trainable; returns whether there is anything.
+    fn insert(
+        &self,
+        trainable: &mut ParamSet,
+        model: &Model,
+        tensor: &TensorSpec,
+        group: GroupId,
+        seed: &Seed,
+    ) -> Result<bool> {
+        match self {
+            Self::Lora(lora) => {
+                let module = linear_module(tensor).filter(|module| lora.targets(module));
+                let Some(module) = module else { return Ok(false) };
+                lora.check_rank(module, tensor)?;
+                lora.insert(trainable, model, module, tensor, group, seed);
+            }
+            Self::Ia3(ia3) => {
+                let side = |module| Some((module, ia3.side(module)?));
+                let Some((module, side)) = linear_module(tensor).and_then(side) else {
+                    return Ok(false);
+                };
+                ia3::insert(trainable, model, module, tensor, side, group);
+            }
+            Self::BitFit if tensor.kind != TensorKind::Bias => return Ok(false),
+            Self::BitFit | Self::Full => insert_weight(trainable, model, tensor, group)?,
+            Self::Head => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Fails for names of modules that the model does not have.
+    fn check_modules(&self, model: &Model) -> Result<()> {
+        match self {
+            Self::Lora(lora) => check_targets(model, &lora.target_modules)?,
+            Self::Ia3(ia3) => check_targets(model, &ia3.target_modules)?,
+            Self::BitFit | Self::Head | Self::Full => {}
+        }
+        for name in self.modules_to_save() {
+            let is_saved = |tensor: &&TensorSpec| {
+                named_ancestor(&tensor.path, std::slice::from_ref(name)).is_some()
+            };
+            if !model.tensors().iter().any(|tensor| is_saved(&tensor)) {
+                return Err(Error::InvalidOption {
+                    option: "modules_to_save",
+                    got: format!("`{name}`"),
+                    expected: "the name of a module of this model".to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tensors of a model's body, in order of depth.
+fn body(model: &Model) -> impl Iterator<Item = &TensorSpec> {
+    model.tensors().iter().filter(|tensor| tensor.role == ParamRole::Adapter)
 }
 
 /// Makes one of the model's own weights trainable.
@@ -120,13 +201,12 @@ fn insert_weight(
     Ok(())
 }
 
-/// Modules that are linear layers, with their weight, in order of depth.
-fn linear_modules<'a>(
-    tensors: impl Iterator<Item = &'a TensorSpec>,
-) -> impl Iterator<Item = (&'a str, &'a TensorSpec)> {
-    tensors
-        .filter(|tensor| tensor.kind == TensorKind::LinearWeight)
-        .filter_map(|tensor| Some((tensor.path.strip_suffix(".weight")?, tensor)))
+/// The linear layer that a tensor is the weight of.
+fn linear_module(tensor: &TensorSpec) -> Option<&str> {
+    match tensor.kind {
+        TensorKind::LinearWeight => tensor.path.strip_suffix(".weight"),
+        _ => None,
+    }
 }
 
 /// Whether a target names a module: the whole path, or its end from a dot on, as in peft.
@@ -134,9 +214,26 @@ fn is_named(module: &str, target: &str) -> bool {
     module.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
+/// Whether any of the targets names a module.
+fn is_any(module: &str, targets: &[String]) -> bool {
+    targets.iter().any(|target| is_named(module, target))
+}
+
+/// Whether a linear layer has an adapter: as a target that is not trained whole, as in peft.
+fn is_adapted(module: &str, targets: &[String], modules_to_save: &[String]) -> bool {
+    let is_saved = || named_ancestor(&format!("{module}."), modules_to_save).is_some();
+    is_any(module, targets) && !is_saved()
+}
+
+/// The module that a tensor is in, itself or one around it, that one of the names is of.
+fn named_ancestor<'a>(path: &'a str, names: &[String]) -> Option<&'a str> {
+    let dots = path.match_indices('.').map(|(dot, _)| dot);
+    dots.map(|dot| &path[..dot]).find(|module| is_any(module, names))
+}
+
 /// Fails unless each target names at least one linear layer of the body.
 fn check_targets(model: &Model, targets: &[String]) -> Result<()> {
-    let body = || model.tensors().iter().filter(|tensor| tensor.role == ParamRole::Adapter);
+    let modules = || body(model).filter_map(linear_module);
     if targets.is_empty() {
         return Err(Error::InvalidOption {
             option: "target_modules",
@@ -145,10 +242,9 @@ fn check_targets(model: &Model, targets: &[String]) -> Result<()> {
         });
     }
     for target in targets {
-        if !linear_modules(body()).any(|(module, _)| is_named(module, target)) {
-            let last =
-                |(module, _): (&str, _)| module.rsplit('.').next().unwrap_or(module).to_string();
-            let mut available: Vec<String> = linear_modules(body()).map(last).collect();
+        if !modules().any(|module| is_named(module, target)) {
+            let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_string();
+            let mut available: Vec<String> = modules().map(last).collect();
             available.sort_unstable();
             available.dedup();
             return Err(Error::UnknownTarget {

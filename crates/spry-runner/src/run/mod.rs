@@ -248,7 +248,7 @@ fn export(
     inputs: &Inputs,
     params: &spry_core::ParamSet,
 ) -> Result<()> {
-    let model = inputs.classifier.model();
+    let model = inputs.model.model();
     match &config.peft {
         peft @ (Peft::Lora(_) | Peft::Ia3(_)) => {
             adapter::write(folder, peft, model, params, &config.model.name_or_path)?;

@@ -94,7 +94,7 @@ impl Summary {
             bytes_up: outcome.bytes_up,
             bytes_down: outcome.bytes_down,
             peak_client_bytes: outcome.peak_client_bytes,
-            weight_bytes: inputs.classifier.model().weight_bytes(),
+            weight_bytes: inputs.model.model().weight_bytes(),
             classes: inputs.classes.clone(),
             trainable_values: inputs.params.num_elements() as u64,
             wall_secs: outcome.wall.as_secs_f64(),

@@ -11,7 +11,7 @@ use spry_core::{
     ClientData, Event, Objective, Outcome, ParamSet, Seed, Simulation, SimulationConfig, Strategy,
 };
 use spry_data::{Partition, Partitioner, TextTokenizer, synthetic};
-use spry_models::{Classifier, LoadOptions, LoraConfig, Model, Peft, TextClient};
+use spry_models::{LoadOptions, LoraConfig, Model, Peft, PeftModel, TextClient};
 
 /// Starting weights, and clients to train them on.
 pub struct Problem {
@@ -93,17 +93,16 @@ pub fn tiny_bert() -> Problem {
     let news = synthetic::news(1600, 2);
     let options = LoadOptions { num_labels: Some(news.classes.len()), ..Default::default() };
     let model = Arc::new(Model::load(&folder, &options).unwrap());
-    let classifier = Classifier::new(model, Peft::Lora(LoraConfig::default())).unwrap();
+    let model = PeftModel::new(model, Peft::Lora(LoraConfig::default())).unwrap();
     let tokenizer = TextTokenizer::load(&folder, 32).unwrap();
     let examples = Arc::new(tokenizer.encode(&news.examples).unwrap());
     let dealt = Partitioner::Dirichlet { alpha: 1.0 }.deal(&news.labels(), 20, &Seed::new(0));
     let partition = Partition::from_shares(dealt.unwrap(), Partition::TRAIN_SHARE).unwrap();
-    let params = classifier.trainable(&Seed::new(0).child("adapter", 0)).unwrap();
+    let params = model.trainable(&Seed::new(0).child("adapter", 0)).unwrap();
     let clients = Box::new(move || {
         let client = |share: &spry_data::ClientShare| {
-            let (classifier, examples) = (classifier.clone(), examples.clone());
-            let client =
-                TextClient::new(classifier, examples, share.clone(), tokenizer.pad_id(), false);
+            let (model, examples) = (model.clone(), examples.clone());
+            let client = TextClient::new(model, examples, share.clone(), tokenizer.pad_id(), false);
             Box::new(client) as Box<dyn ClientData>
         };
         partition.clients.iter().map(client).collect()

@@ -1,0 +1,148 @@
+//! Llama's tensors and forward pass.
+
+use spry_core::ParamRole;
+use spry_data::Task;
+use spry_dual::Dual;
+use spry_dual::ops::{RotaryTable, embedding};
+
+use super::LlamaConfig;
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
+use crate::layers::{SelfAttention, last_token};
+use crate::{ForwardContext, Result};
+
+/// The decoder with its classification head.
+#[derive(Clone, Debug)]
+pub struct Llama {
+    config: LlamaConfig,
+    /// Angles of the rotary embedding in radians per position.
+    frequencies: Vec<f64>,
+}
+
+impl Llama {
+    /// A Llama of the given sizes.
+    ///
+    /// # Panics
+    ///
+    /// If the configuration's rotary embedding is not supported, which
+    /// [`LlamaConfig::parse`] refuses.
+    pub fn new(config: LlamaConfig) -> Self {
+        let frequencies = match config.frequencies() {
+            Ok(frequencies) => frequencies,
+            Err(reason) => panic!("spry-models: not a usable Llama configuration: {reason}"),
+        };
+        Self { config, frequencies }
+    }
+
+    /// One decoder layer; `[batch, seq, hidden]` to the same.
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        rotary: &RotaryTable,
+        module: &str,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
+        let epsilon = self.config.rms_norm_eps;
+        let attention = SelfAttention {
+            projections: ["q_proj", "k_proj", "v_proj"]
+                .map(|name| format!("{module}.self_attn.{name}")),
+            heads: self.config.num_attention_heads,
+            key_value_heads: self.config.key_value_heads(),
+            dropout: self.config.attention_dropout,
+            rotary: Some(rotary),
+        };
+        let normed = context.rms_norm(&format!("{module}.input_layernorm"), x.clone(), epsilon)?;
+        let attended = attention.forward(context, input, normed)?;
+        let attended = context.linear(&format!("{module}.self_attn.o_proj"), attended)?;
+        let x = x.add(attended);
+
+        let norm = format!("{module}.post_attention_layernorm");
+        let normed = context.rms_norm(&norm, x.clone(), epsilon)?;
+        let gate = context.linear(&format!("{module}.mlp.gate_proj"), normed.clone())?;
+        let up = context.linear(&format!("{module}.mlp.up_proj"), normed)?;
+        let gated = self.config.hidden_act.apply(gate).mul(up);
+        Ok(x.add(context.linear(&format!("{module}.mlp.down_proj"), gated)?))
+    }
+}
+
+impl Architecture for Llama {
+    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+        let config = &self.config;
+        let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        let queries = config.num_attention_heads * config.head_dim();
+        let keys = config.key_value_heads() * config.head_dim();
+        let mut list = TensorList::default();
+        list.embedding("model.embed_tokens", config.vocab_size, hidden);
+        for index in 0..config.num_hidden_layers {
+            let layer = format!("model.layers.{index}");
+            list.rms_norm(&format!("{layer}.input_layernorm"), hidden);
+            for (name, out, input) in [
+                ("q_proj", queries, hidden),
+                ("k_proj", keys, hidden),
+                ("v_proj", keys, hidden),
+                ("o_proj", hidden, queries),
+            ] {
+                let module = format!("{layer}.self_attn.{name}");
+                list.linear_with(&module, out, input, config.attention_bias);
+            }
+            list.rms_norm(&format!("{layer}.post_attention_layernorm"), hidden);
+            for (name, out, input) in [
+                ("gate_proj", intermediate, hidden),
+                ("up_proj", intermediate, hidden),
+                ("down_proj", hidden, intermediate),
+            ] {
+                list.linear_with(&format!("{layer}.mlp.{name}"), out, input, config.mlp_bias);
+            }
+        }
+        list.rms_norm("model.norm", hidden);
+        match task {
+            Task::SequenceClassification => list.optional(ParamRole::Head, |list| {
+                list.linear_with("score", num_labels, hidden, false);
+            }),
+            Task::QuestionAnswering => list.span_head(hidden),
+        }
+        list.0
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            max_length: self.config.max_position_embeddings,
+            vocab_size: self.config.vocab_size,
+            type_vocab_size: None,
+        }
+    }
+
+    fn initializer_range(&self) -> f64 {
+        self.config.initializer_range
+    }
+
+    fn is_causal(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        let table = context.weight::<2>("model.embed_tokens.weight")?;
+        let mut x = embedding(table, input.input_ids.clone());
+        let [_, seq] = input.dims();
+        // Only distances between positions matter, so that padding on the left does not.
+        let options = (&x.device(), x.primal().dtype());
+        let rotary = RotaryTable::new(seq, &self.frequencies, options);
+        for index in 0..self.config.num_hidden_layers {
+            x = self.layer(context, input, &rotary, &format!("model.layers.{index}"), x)?;
+        }
+        context.rms_norm("model.norm", x, self.config.rms_norm_eps)
+    }
+
+    fn pool(
+        &self,
+        _context: &ForwardContext,
+        input: &TokenInput,
+        hidden: Dual<3>,
+    ) -> Result<Dual<2>> {
+        Ok(last_token(hidden, input))
+    }
+
+    fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {
+        context.linear("score", pooled)
+    }
+}

@@ -1,0 +1,138 @@
+//! The loss of a batch as an [`Objective`], for each task.
+
+use burn::tensor::{Int, Tensor, TensorData};
+use spry_core::{DualParams, Evaluation, HeadedObjective, Objective, ParamSet};
+use spry_data::{Targets, Task, TokenBatch};
+use spry_dual::Dual;
+use spry_dual::ops::{DropoutSeed, cross_entropy};
+
+use crate::architecture::{SPAN_HEAD, SPAN_LABELS, TokenInput};
+use crate::{ForwardContext, PeftModel, Result};
+
+/// The dropout site whose mask seeds those of the head; no body has as many.
+const HEAD_DROPOUT: u64 = u64::MAX;
+
+/// The mean loss of one batch: the cross entropy of the classes, or for spans the mean of that of
+/// their first tokens and that of their last tokens.
+///
+/// For spans a token's logits say how likely it is first, and how likely it is last; the tokens of
+/// a row, padding included, compete (as in Hugging Face's models for question answering).
+#[derive(Clone, Debug)]
+pub struct BatchObjective {
+    model: PeftModel,
+    input: TokenInput,
+    /// The right column of each row of the logits.
+    targets: Tensor<1, Int>,
+    dropout: Option<DropoutSeed>,
+}
+
+impl BatchObjective {
+    pub(crate) fn new(
+        model: PeftModel,
+        batch: &TokenBatch,
+        dropout: Option<DropoutSeed>,
+    ) -> Result<Self> {
+        let (device, dtype) = (model.model().device(), model.model().dtype());
+        let input = TokenInput::new(batch, model.model().architecture(), device, dtype)?;
+        let targets: Vec<i64> = match &batch.targets {
+            Targets::Classes(classes) => classes.clone(),
+            Targets::Spans(spans) => {
+                let side = |side: usize| spans.iter().map(move |span| span[side]);
+                side(0).chain(side(1)).collect()
+            }
+        };
+        let rows = targets.len();
+        let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
+        Ok(Self { model, input, targets, dropout })
+    }
+
+    /// Logits: `[batch, num_labels]` of classes; of spans `[2 · batch, seq]`, those of first tokens
+    /// above those of last tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownWeight`](crate::Error::UnknownWeight) if the parameters are not those of the
+    /// model.
+    pub fn logits(&self, params: &DualParams) -> Result<Dual<2>> {
+        self.logits_with(params, self.dropout)
+    }
+
+    fn logits_with(&self, params: &DualParams, dropout: Option<DropoutSeed>) -> Result<Dual<2>> {
+        let features = self.features_with(params, dropout)?;
+        self.head_with(params, features, dropout)
+    }
+
+    /// What the head acts on: `[batch, hidden]`, or for spans each token, `[batch · seq, hidden]`.
+    fn features_with(&self, params: &DualParams, dropout: Option<DropoutSeed>) -> Result<Dual<2>> {
+        let (model, peft) = (self.model.model(), self.model.peft());
+        let context = ForwardContext::new(model, params, peft, dropout);
+        let hidden = model.architecture().encode(&context, &self.input)?;
+        match model.task() {
+            Task::SequenceClassification => {
+                model.architecture().pool(&context, &self.input, hidden)
+            }
+            Task::QuestionAnswering => {
+                let [batch, seq, width] = hidden.dims();
+                Ok(hidden.reshape([batch * seq, width]))
+            }
+        }
+    }
+
+    fn head_with(
+        &self,
+        params: &DualParams,
+        features: Dual<2>,
+        dropout: Option<DropoutSeed>,
+    ) -> Result<Dual<2>> {
+        let (model, peft) = (self.model.model(), self.model.peft());
+        // The head has masks of its own, the same whether or not the body has just run.
+        let dropout = dropout.map(|seed| seed.site(HEAD_DROPOUT));
+        let context = ForwardContext::new(model, params, peft, dropout);
+        match model.task() {
+            Task::SequenceClassification => model.architecture().classify(&context, features),
+            Task::QuestionAnswering => {
+                let [batch, seq] = self.input.dims();
+                let features = context.dropout(features, model.architecture().span_dropout());
+                let logits = context.linear(SPAN_HEAD, features)?.swap_dims(0, 1);
+                Ok(logits.reshape([SPAN_LABELS * batch, seq]))
+            }
+        }
+    }
+}
+
+impl Objective for BatchObjective {
+    fn forward(&self, params: &DualParams) -> spry_core::Result<Dual<1>> {
+        Ok(cross_entropy(self.logits(params)?, self.targets.clone()))
+    }
+
+    /// A span is correct if its first and last token both are.
+    fn evaluate(&self, params: &ParamSet) -> spry_core::Result<Evaluation> {
+        let logits = self.logits_with(&DualParams::constant(params), None)?.into_primal();
+        let rows = Evaluation::of_logits(logits.clone(), self.targets.clone());
+        if self.model.model().task() == Task::SequenceClassification {
+            return Ok(rows);
+        }
+        let [examples, _] = self.input.dims();
+        let is_right =
+            logits.argmax(1).reshape([SPAN_LABELS * examples]).equal(self.targets.clone());
+        let both = is_right.int().reshape([SPAN_LABELS, examples]).sum_dim(0);
+        let correct = both.equal_elem(SPAN_LABELS as i64).int().sum().into_scalar::<i64>();
+        let loss_sum = rows.loss() * examples as f64;
+        Ok(Evaluation { loss_sum, correct: correct as usize, examples, ..Evaluation::default() })
+    }
+
+    fn headed(&self) -> Option<&dyn HeadedObjective> {
+        Some(self)
+    }
+}
+
+impl HeadedObjective for BatchObjective {
+    fn features(&self, params: &DualParams) -> spry_core::Result<Dual<2>> {
+        Ok(self.features_with(params, self.dropout)?)
+    }
+
+    fn head(&self, params: &DualParams, features: Dual<2>) -> spry_core::Result<Dual<1>> {
+        let logits = self.head_with(params, features, self.dropout)?;
+        Ok(cross_entropy(logits, self.targets.clone()))
+    }
+}

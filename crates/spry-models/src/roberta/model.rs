@@ -1,0 +1,91 @@
+//! RoBERTa's tensors and forward pass.
+
+use spry_core::ParamRole;
+use spry_data::{Task, TokenBatch};
+use spry_dual::Dual;
+
+use super::RobertaConfig;
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
+use crate::bert::Encoder;
+use crate::layers::first_token;
+use crate::{ForwardContext, Result};
+
+/// BERT's encoder with RoBERTa's positions and heads.
+#[derive(Clone, Debug)]
+pub struct Roberta {
+    encoder: Encoder,
+    pad_token_id: usize,
+}
+
+impl Roberta {
+    /// A RoBERTa of the given sizes.
+    pub fn new(config: RobertaConfig) -> Self {
+        let RobertaConfig { encoder: config, pad_token_id } = config;
+        Self { encoder: Encoder { config, prefix: "roberta" }, pad_token_id }
+    }
+}
+
+impl Architecture for Roberta {
+    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+        let hidden = self.encoder.config.hidden_size;
+        let mut list = TensorList::default();
+        self.encoder.tensors(&mut list);
+        match task {
+            Task::SequenceClassification => list.optional(ParamRole::Head, |list| {
+                list.linear("classifier.dense", hidden, hidden);
+                list.linear("classifier.out_proj", num_labels, hidden);
+            }),
+            Task::QuestionAnswering => list.span_head(hidden),
+        }
+        list.0
+    }
+
+    fn limits(&self) -> Limits {
+        let config = &self.encoder.config;
+        Limits {
+            max_length: config.max_position_embeddings - self.pad_token_id - 1,
+            vocab_size: config.vocab_size,
+            type_vocab_size: Some(config.type_vocab_size),
+        }
+    }
+
+    fn initializer_range(&self) -> f64 {
+        self.encoder.config.initializer_range
+    }
+
+    /// Padding tokens are at the position of their own id, the others count on from there.
+    fn position_ids(&self, batch: &TokenBatch) -> Option<Vec<i64>> {
+        let padding = self.pad_token_id as i64;
+        let positions = |row: &[i64]| {
+            let mut last = padding;
+            let position = |&id: &i64| match id == padding {
+                true => padding,
+                false => {
+                    last += 1;
+                    last
+                }
+            };
+            row.iter().map(position).collect::<Vec<i64>>()
+        };
+        Some(batch.input_ids.chunks(batch.seq).flat_map(positions).collect())
+    }
+
+    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        self.encoder.encode(context, input)
+    }
+
+    fn pool(
+        &self,
+        _context: &ForwardContext,
+        _input: &TokenInput,
+        hidden: Dual<3>,
+    ) -> Result<Dual<2>> {
+        Ok(first_token(hidden))
+    }
+
+    fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {
+        let dropout = self.encoder.config.head_dropout();
+        let x = context.linear("classifier.dense", context.dropout(pooled, dropout))?.tanh();
+        context.linear("classifier.out_proj", context.dropout(x, dropout))
+    }
+}
