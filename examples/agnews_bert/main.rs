@@ -40,7 +40,7 @@ fn main() -> Result<()> {
         args.evaluate_every.unwrap_or(config.num_server_rounds.div_ceil(20).max(1));
     config.jobs = args.jobs;
 
-    let (params, clients) = (inputs.params.clone(), inputs.clients());
+    let (params, clients) = (inputs.params.clone(), inputs.clients()?);
     let mut simulation =
         Simulation::new(config.method.clone(), clients, params, config.simulation())?
             .with_memory_meter(Arc::new(AllocationMeter))

@@ -162,7 +162,7 @@ fn simulation(method: &Method, inputs: &Inputs, args: &Args) -> Result<Simulatio
         ..Default::default()
     };
     let simulation =
-        Simulation::new(method.clone(), inputs.clients(), inputs.params.clone(), config)?;
+        Simulation::new(method.clone(), inputs.clients()?, inputs.params.clone(), config)?;
     Ok(simulation.with_memory_meter(Arc::new(AllocationMeter)))
 }
 

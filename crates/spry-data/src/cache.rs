@@ -9,11 +9,11 @@ use crate::files::write_atomically;
 use crate::{Error, Partition, Partitioner, Result};
 
 /// Raised whenever the way partitions are made changes, so that old entries are not found.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A folder of partitions.
 ///
-/// The key is a hash of the labels, the number of clients, the partitioner with its options, the
+/// The key is a hash of the labels, the keys of the examples, the number of clients, the partitioner with its options, the
 /// training share, the seed, and the version of the algorithm: change any of them and another
 /// entry is used.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub struct PartitionCache {
 struct Key<'a> {
     format: u32,
     labels: &'a [usize],
+    keys: &'a [String],
     clients: usize,
     partitioner: &'a Partitioner,
     train_share: f64,
@@ -49,17 +50,18 @@ impl PartitionCache {
         &self,
         partitioner: &Partitioner,
         labels: &[usize],
+        keys: &[String],
         clients: usize,
         train_share: f64,
         seed: u64,
     ) -> Result<Partition> {
-        let key = Key { format: FORMAT, labels, clients, partitioner, train_share, seed };
+        let key = Key { format: FORMAT, labels, keys, clients, partitioner, train_share, seed };
         let path = self.folder.join(format!("{}.partition", key_hash(&key)?));
         if let Some(partition) = read(&path) {
             return Ok(partition);
         }
         let seed = Seed::new(seed).child("partition", 0);
-        let shares = partitioner.deal(labels, clients, &seed)?;
+        let shares = partitioner.deal(labels, keys, clients, &seed)?;
         let partition = Partition::from_shares(shares, train_share)?;
         // Failing to keep it costs time in the next run, nothing else.
         let _ = write(&path, &partition);
@@ -110,9 +112,13 @@ mod tests {
         let labels = labels();
         let mut others = labels.clone();
         others.swap(0, 1);
+        let keys: Vec<String> = labels.iter().map(|label| format!("key {label}")).collect();
+        let keyed = |labels, keys, clients, partitioner, train_share, seed| {
+            let key = Key { format: FORMAT, labels, keys, clients, partitioner, train_share, seed };
+            key_hash(&key).unwrap()
+        };
         let key = |labels, clients, partitioner, train_share, seed| {
-            key_hash(&Key { format: FORMAT, labels, clients, partitioner, train_share, seed })
-                .unwrap()
+            keyed(labels, &[], clients, partitioner, train_share, seed)
         };
         let base = key(&labels, 10, &ALPHA, 0.8, 0);
         assert_eq!(base, key(&labels, 10, &ALPHA, 0.8, 0));
@@ -123,6 +129,7 @@ mod tests {
             key(&labels, 10, &Partitioner::Iid, 0.8, 0),
             key(&labels, 10, &ALPHA, 0.7, 0),
             key(&labels, 10, &ALPHA, 0.8, 1),
+            keyed(&labels, &keys, 10, &ALPHA, 0.8, 0),
         ] {
             assert_ne!(base, other);
         }
@@ -133,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = PartitionCache::new(folder.path());
         let labels = labels();
-        let fresh = cache.partition(&ALPHA, &labels, 10, 0.8, 0).unwrap();
+        let fresh = cache.partition(&ALPHA, &labels, &[], 10, 0.8, 0).unwrap();
         let entries: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(entries.len(), 1, "one entry and no temporary files");
         let path = entries.into_iter().next().unwrap().unwrap().path();
@@ -141,13 +148,13 @@ mod tests {
         // A valid entry is taken as it is: this one says something else on purpose.
         let marked = Partition { clients: vec![] };
         write(&path, &marked).unwrap();
-        assert_eq!(cache.partition(&ALPHA, &labels, 10, 0.8, 0).unwrap(), marked);
+        assert_eq!(cache.partition(&ALPHA, &labels, &[], 10, 0.8, 0).unwrap(), marked);
 
         write(&path, &fresh).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for damaged in [&whole[..whole.len() / 2], &[], &[b"x", &whole[1..]].concat()] {
             std::fs::write(&path, damaged).unwrap();
-            assert_eq!(cache.partition(&ALPHA, &labels, 10, 0.8, 0).unwrap(), fresh);
+            assert_eq!(cache.partition(&ALPHA, &labels, &[], 10, 0.8, 0).unwrap(), fresh);
         }
     }
 
@@ -155,6 +162,6 @@ mod tests {
     fn a_cache_that_cannot_be_written_is_no_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let cache = PartitionCache::new(file.path().join("below a file"));
-        assert!(cache.partition(&ALPHA, &labels(), 10, 0.8, 0).is_ok());
+        assert!(cache.partition(&ALPHA, &labels(), &[], 10, 0.8, 0).is_ok());
     }
 }

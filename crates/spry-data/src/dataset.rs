@@ -1,22 +1,27 @@
-//! Texts and labels, read from Parquet files in Hugging Face layout.
+//! Examples of a task, read from Parquet files in Hugging Face layout.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use parquet::record::Field;
 use spry_core::Seed;
 
 use crate::hub::{Hub, Source};
-use crate::parquet::{integer, read_rows, text};
-use crate::{DatasetSpec, Error, Result};
+use crate::parquet::{answers, integer, read_rows, text};
+use crate::{Error, Layout, Question, QuestionDataset, Result, Task};
 
 /// Labels of a dataset whose classes are not known must be below this: a larger one is more likely
 /// another column than a class.
 const MAX_UNKNOWN_CLASSES: usize = 1000;
 
-/// A text and its class.
+/// A text, or a pair of texts, and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextExample {
     /// The text.
     pub text: String,
+    /// The second text of a pair.
+    pub pair: Option<String>,
     /// The class number, from 0 on.
     pub label: usize,
 }
@@ -30,9 +35,39 @@ pub struct TextDataset {
     pub classes: Vec<String>,
     /// The examples.
     pub examples: Vec<TextExample>,
+    /// What each example belongs to; empty if that is not known.
+    pub keys: Vec<String>,
 }
 
 impl TextDataset {
+    /// Class numbers of all examples.
+    pub fn labels(&self) -> Vec<usize> {
+        self.examples.iter().map(|example| example.label).collect()
+    }
+}
+
+/// Examples of any task.
+#[derive(Clone, Debug)]
+pub enum Dataset {
+    /// Texts with their classes.
+    Texts(TextDataset),
+    /// Questions with their answers.
+    Questions(QuestionDataset),
+}
+
+impl From<TextDataset> for Dataset {
+    fn from(dataset: TextDataset) -> Self {
+        Self::Texts(dataset)
+    }
+}
+
+impl From<QuestionDataset> for Dataset {
+    fn from(dataset: QuestionDataset) -> Self {
+        Self::Questions(dataset)
+    }
+}
+
+impl Dataset {
     /// Loads the labelled splits of a dataset from a directory or the hub, one after another.
     ///
     /// All labelled examples together are spread over clients; each client keeps a part of its
@@ -43,16 +78,17 @@ impl TextDataset {
     ///
     /// If files are missing, unreadable, lack a column, or have labels outside of the known
     /// classes; the message names file, row and column.
-    pub fn load(hub: &Hub, source: &Source, spec: &DatasetSpec) -> Result<Self> {
+    pub fn load(hub: &Hub, source: &Source, name: &str, layout: &Layout) -> Result<Self> {
+        layout.validate()?;
         let mut files = Vec::new();
-        for (index, split) in spec.splits.iter().enumerate() {
-            match hub.parquet_files(source, spec.configuration, split) {
+        for (index, split) in layout.splits.iter().enumerate() {
+            match hub.parquet_files(source, layout.configuration.as_deref(), split) {
                 Ok(of_split) => files.extend(of_split),
                 Err(Error::MissingSplit { .. }) if index > 0 => {}
                 Err(error) => return Err(error),
             }
         }
-        Self::from_files(&files, spec)
+        Self::from_files(&files, name, layout)
     }
 
     /// Reads examples from Parquet files.
@@ -60,59 +96,210 @@ impl TextDataset {
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    pub fn from_files(files: &[PathBuf], spec: &DatasetSpec) -> Result<Self> {
-        let mut examples = Vec::new();
+    pub fn from_files(files: &[PathBuf], name: &str, layout: &Layout) -> Result<Self> {
+        let mut reader = Reader::new(layout);
         for path in files {
-            read_rows(path, &[spec.text_column, spec.label_column], |row, fields| {
-                let bad = |column: &str, reason: String| Error::BadValue {
-                    path: path.clone(),
-                    row,
-                    column: column.to_string(),
-                    reason,
-                };
-                let mut fields = fields.into_iter();
-                let (Some(first), Some(second)) = (fields.next(), fields.next()) else {
-                    return Err(bad(spec.text_column, "the row is incomplete".to_string()));
-                };
-                let text = text(first).map_err(|reason| bad(spec.text_column, reason))?;
-                let label = integer(&second).map_err(|reason| bad(spec.label_column, reason))?;
-                let classes = match spec.classes.len() {
-                    0 => MAX_UNKNOWN_CLASSES,
-                    known => known,
-                };
-                let label = usize::try_from(label).ok().filter(|&label| label < classes);
-                let label = label.ok_or_else(|| {
-                    let reason = format!("the label is {second}, but must be below {classes}");
-                    bad(spec.label_column, reason)
-                })?;
-                examples.push(TextExample { text, label });
-                Ok(())
-            })?;
+            read_rows(path, &layout.columns(), |row, fields| reader.read(path, row, fields))?;
         }
-        if examples.is_empty() {
-            let first = files.first().map(|path| path.display().to_string());
-            return Err(Error::Empty { name: first.unwrap_or_else(|| spec.name.to_string()) });
+        reader.finish(name)
+    }
+
+    /// Name for messages and results.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Texts(dataset) => &dataset.name,
+            Self::Questions(dataset) => &dataset.name,
         }
-        let classes = match spec.classes {
-            [] => {
-                let largest = examples.iter().map(|example| example.label).max().unwrap_or(0);
-                (0..=largest).map(|class| class.to_string()).collect()
+    }
+
+    /// Gives it another name.
+    pub fn rename(&mut self, name: &str) {
+        match self {
+            Self::Texts(dataset) => dataset.name = name.to_string(),
+            Self::Questions(dataset) => dataset.name = name.to_string(),
+        }
+    }
+
+    /// What is to be predicted.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::Texts(_) => Task::SequenceClassification,
+            Self::Questions(_) => Task::QuestionAnswering,
+        }
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Texts(dataset) => dataset.examples.len(),
+            Self::Questions(dataset) => dataset.questions.len(),
+        }
+    }
+
+    /// Whether there is no example.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Names of what [`labels`](Self::labels) count: of the classes, or `answer` and `no answer`.
+    pub fn classes(&self) -> Vec<String> {
+        match self {
+            Self::Texts(dataset) => dataset.classes.clone(),
+            Self::Questions(_) => ["answer", "no answer"].map(str::to_string).to_vec(),
+        }
+    }
+
+    /// Class numbers of all examples; of questions, 0 if they have an answer and 1 if not.
+    pub fn labels(&self) -> Vec<usize> {
+        match self {
+            Self::Texts(dataset) => dataset.labels(),
+            Self::Questions(dataset) => {
+                dataset.questions.iter().map(|q| usize::from(q.answers.is_empty())).collect()
             }
-            known => known.iter().map(|class| class.to_string()).collect(),
-        };
-        Ok(Self { name: spec.name.to_string(), classes, examples })
+        }
+    }
+
+    /// What each example belongs to; empty if that is not known.
+    pub fn keys(&self) -> &[String] {
+        match self {
+            Self::Texts(dataset) => &dataset.keys,
+            Self::Questions(dataset) => &dataset.keys,
+        }
     }
 
     /// Keeps a random sample of at most `count` examples, in file order.
     pub fn sample(&mut self, count: usize, seed: &Seed) {
-        if count < self.examples.len() {
-            let kept = seed.child("examples", 0).sample(self.examples.len(), count);
-            self.examples = kept.into_iter().map(|index| self.examples[index].clone()).collect();
+        if count >= self.len() {
+            return;
+        }
+        let kept = seed.child("examples", 0).sample(self.len(), count);
+        match self {
+            Self::Texts(dataset) => keep(&kept, &mut dataset.examples, &mut dataset.keys),
+            Self::Questions(dataset) => keep(&kept, &mut dataset.questions, &mut dataset.keys),
         }
     }
+}
 
-    /// Class numbers of all examples.
-    pub fn labels(&self) -> Vec<usize> {
-        self.examples.iter().map(|example| example.label).collect()
+fn keep<T: Clone>(kept: &[usize], examples: &mut Vec<T>, keys: &mut Vec<String>) {
+    *examples = kept.iter().map(|&index| examples[index].clone()).collect();
+    if !keys.is_empty() {
+        *keys = kept.iter().map(|&index| keys[index].clone()).collect();
+    }
+}
+
+/// Rows on their way to a dataset.
+struct Reader<'a> {
+    layout: &'a Layout,
+    texts: Vec<TextExample>,
+    questions: Vec<Question>,
+    keys: Vec<String>,
+    /// Questions share their contexts.
+    contexts: HashMap<String, Arc<str>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(layout: &'a Layout) -> Self {
+        let (texts, questions, keys, contexts) = Default::default();
+        Self { layout, texts, questions, keys, contexts }
+    }
+
+    fn read(&mut self, path: &Path, row: usize, fields: Vec<Field>) -> Result<()> {
+        let layout = self.layout;
+        let bad = |column: &str, reason: String| Error::BadValue {
+            path: path.to_path_buf(),
+            row,
+            column: column.to_string(),
+            reason,
+        };
+        let mut fields = fields.into_iter();
+        let mut joined = |columns: &[String]| -> Result<String> {
+            let mut texts = Vec::new();
+            for column in columns {
+                match fields.next().unwrap_or(Field::Null) {
+                    // Of several, one may be left out.
+                    Field::Null if columns.len() > 1 => {}
+                    field => texts.push(text(field).map_err(|reason| bad(column, reason))?),
+                }
+            }
+            Ok(texts.join(" "))
+        };
+        let text_or_question = joined(&layout.text_columns)?;
+        let pair = joined(&layout.pair_columns)?;
+        let target = fields.next().unwrap_or(Field::Null);
+        match layout.task {
+            Task::SequenceClassification => {
+                let label =
+                    self.label(target).map_err(|reason| bad(&layout.label_column, reason))?;
+                let Some(label) = label else { return Ok(()) };
+                let pair = (!layout.pair_columns.is_empty()).then_some(pair);
+                self.texts.push(TextExample { text: text_or_question, pair, label });
+            }
+            Task::QuestionAnswering => {
+                let answers = answers(&target, &pair);
+                let answers = answers.map_err(|reason| bad(&layout.label_column, reason))?;
+                let context = match self.contexts.get(&pair) {
+                    Some(context) => context.clone(),
+                    None => {
+                        let context: Arc<str> = pair.as_str().into();
+                        self.contexts.insert(pair, context.clone());
+                        context
+                    }
+                };
+                self.questions.push(Question { question: text_or_question, context, answers });
+            }
+        }
+        if let Some(column) = &layout.key_column {
+            let key = match fields.next().unwrap_or(Field::Null) {
+                Field::Str(key) => Ok(key),
+                field => integer(&field).map(|key| key.to_string()),
+            };
+            self.keys.push(key.map_err(|reason| bad(column, reason))?);
+        }
+        Ok(())
+    }
+
+    /// The class number, from a number or a name; `None` for one that is to be left out.
+    fn label(&self, field: Field) -> Result<Option<usize>, String> {
+        let labels = &self.layout.labels;
+        if let Field::Str(name) = &field {
+            let number = labels.iter().position(|label| label == name);
+            return match (number, labels.is_empty()) {
+                (Some(number), _) => Ok(Some(number)),
+                (None, true) => {
+                    Err(format!("the label is the text `{name}`; name the classes in `labels`"))
+                }
+                (None, false) => {
+                    Err(format!("the label is `{name}`, but must be one of {}", labels.join(", ")))
+                }
+            };
+        }
+        let label = integer(&field)?;
+        if self.layout.dropped_labels.contains(&label) {
+            return Ok(None);
+        }
+        let classes = if labels.is_empty() { MAX_UNKNOWN_CLASSES } else { labels.len() };
+        let number = usize::try_from(label).ok().filter(|&label| label < classes);
+        let number = number.ok_or_else(|| {
+            format!("the label is {label}, but must be at least 0 and below {classes}")
+        })?;
+        Ok(Some(number))
+    }
+
+    fn finish(self, name: &str) -> Result<Dataset> {
+        let (name, keys) = (name.to_string(), self.keys);
+        if self.texts.is_empty() && self.questions.is_empty() {
+            return Err(Error::Empty { name });
+        }
+        if self.layout.task == Task::QuestionAnswering {
+            return Ok(QuestionDataset { name, questions: self.questions, keys }.into());
+        }
+        let classes = match self.layout.labels.as_slice() {
+            [] => {
+                let largest = self.texts.iter().map(|example| example.label).max().unwrap_or(0);
+                (0..=largest).map(|class| class.to_string()).collect()
+            }
+            known => known.to_vec(),
+        };
+        Ok(TextDataset { name, classes, examples: self.texts, keys }.into())
     }
 }

@@ -9,7 +9,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
-use crate::{Error, Result};
+use crate::{Answer, Error, Result};
 
 /// Rows of the named columns, in the order of the names.
 ///
@@ -89,4 +89,39 @@ pub(crate) fn integer(field: &Field) -> Result<i64, String> {
         Field::Null => Err("the number is missing".to_string()),
         other => Err(format!("expected a whole number, found {other}")),
     }
+}
+
+/// The answers to a question about a context, as SQuAD has them: a group of the lists `text` and
+/// `answer_start`, the latter in characters. Empty lists, or none at all, are no answer.
+pub(crate) fn answers(field: &Field, context: &str) -> Result<Vec<Answer>, String> {
+    let group = match field {
+        Field::Group(group) => group,
+        Field::Null => return Ok(Vec::new()),
+        other => {
+            return Err(format!("expected a group of `text` and `answer_start`, found {other}"));
+        }
+    };
+    let list = |name: &str| -> Result<Vec<Field>, String> {
+        let column = group.get_column_iter().find(|(column, _)| *column == name);
+        match column {
+            Some((_, Field::ListInternal(list))) => Ok(list.elements().to_vec()),
+            Some((_, Field::Null)) => Ok(Vec::new()),
+            Some((_, other)) => Err(format!("`{name}` is {other}, but must be a list")),
+            None => Err(format!("it has no list `{name}`")),
+        }
+    };
+    let (texts, starts) = (list("text")?, list("answer_start")?);
+    if texts.len() != starts.len() {
+        return Err(format!("{} texts, but {} starts", texts.len(), starts.len()));
+    }
+    let answer = |(field, start): (Field, &Field)| {
+        let (text, characters) = (text(field)?, integer(start)?);
+        let mut places = context.char_indices().map(|(place, _)| place);
+        let start = usize::try_from(characters).ok().and_then(|nth| places.nth(nth));
+        match start.filter(|&start| context[start..].starts_with(&text)) {
+            Some(start) => Ok(Answer { text, start }),
+            None => Err(format!("`{text}` is not at character {characters} of the context")),
+        }
+    };
+    texts.into_iter().zip(&starts).map(answer).collect()
 }

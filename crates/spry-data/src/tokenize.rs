@@ -7,19 +7,20 @@ use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{
-    AddedToken, PaddingParams, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+    AddedToken, EncodeInput, PaddingParams, PostProcessor, Tokenizer, TruncationDirection,
+    TruncationParams, TruncationStrategy,
 };
 
 use crate::files::write_atomically;
 use crate::{Error, Result, TextExample};
 
-/// Special tokens that an encoding adds at most (`[CLS] a [SEP] b [SEP]`).
-const SPECIAL_TOKENS: usize = 3;
-
 /// A tokenizer with truncation and without padding: batches are padded when they are formed.
 #[derive(Debug)]
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
+    max_length: usize,
+    /// Special tokens that a pair has at most, such as `[CLS] a [SEP] b [SEP]`.
+    special_tokens: usize,
     pad_id: u32,
     location: String,
 }
@@ -30,7 +31,7 @@ impl TextTokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Tokenizer`] if neither file can be read or there is no padding token, and
+    /// [`Error::Tokenizer`] if neither file can be read, and
     /// [`Error::InvalidOption`] if `max_length` leaves no room for text.
     pub fn load(folder: &Path, max_length: usize) -> Result<Self> {
         let json = folder.join("tokenizer.json");
@@ -59,11 +60,13 @@ impl TextTokenizer {
     }
 
     fn new(mut tokenizer: Tokenizer, max_length: usize, location: String) -> Result<Self> {
-        if max_length <= SPECIAL_TOKENS {
+        let special_tokens =
+            tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
+        if max_length <= special_tokens {
             return Err(Error::InvalidOption {
                 option: "max_length",
                 got: max_length.to_string(),
-                expected: format!("more than the {SPECIAL_TOKENS} special tokens"),
+                expected: format!("more than the {special_tokens} special tokens"),
             });
         }
         let failed = |reason: String| Error::Tokenizer { location: location.clone(), reason };
@@ -74,13 +77,14 @@ impl TextTokenizer {
             direction: TruncationDirection::Right,
         };
         let configured_pad = tokenizer.get_padding().map(|padding| padding.pad_id);
+        // Llama's tokenizer has none. Any token serves, as nothing attends to it.
         let pad_id = configured_pad
             .or_else(|| tokenizer.token_to_id("[PAD]"))
             .or_else(|| tokenizer.token_to_id("<pad>"))
-            .ok_or_else(|| failed("it has no padding token".to_string()))?;
+            .unwrap_or(0);
         tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
         tokenizer.with_padding(None::<PaddingParams>);
-        Ok(Self { tokenizer, pad_id, location })
+        Ok(Self { tokenizer, max_length, special_tokens, pad_id, location })
     }
 
     /// The id of the padding token.
@@ -98,16 +102,42 @@ impl TextTokenizer {
         self.tokenizer.get_vocab_size(true)
     }
 
-    /// Encodes examples, in order.
+    /// Length that texts are truncated to, in tokens.
+    pub(crate) fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Special tokens that a pair has at most.
+    pub(crate) fn special_tokens(&self) -> usize {
+        self.special_tokens
+    }
+
+    /// The same tokenizer with another truncation.
+    pub(crate) fn with_truncation(&self, params: Option<TruncationParams>) -> Result<Tokenizer> {
+        let mut tokenizer = self.tokenizer.clone();
+        tokenizer.with_truncation(params).map_err(|error| self.failed(error))?;
+        Ok(tokenizer)
+    }
+
+    pub(crate) fn failed(&self, error: tokenizers::Error) -> Error {
+        Error::Tokenizer { location: self.location.clone(), reason: error.to_string() }
+    }
+
+    /// Encodes examples, in order. Of a pair the longer text is truncated first.
     ///
     /// # Errors
     ///
     /// [`Error::Tokenizer`] if a text cannot be encoded.
     pub fn encode(&self, examples: &[TextExample]) -> Result<Vec<EncodedExample>> {
-        let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
-        let encodings = self.tokenizer.encode_batch(texts, true).map_err(|error| {
-            Error::Tokenizer { location: self.location.clone(), reason: error.to_string() }
-        })?;
+        let input = |example: &'_ TextExample| -> EncodeInput<'static> {
+            let text = example.text.clone();
+            match example.pair.clone() {
+                Some(pair) => (text, pair).into(),
+                None => text.into(),
+            }
+        };
+        let encodings = self.tokenizer.encode_batch(examples.iter().map(input).collect(), true);
+        let encodings = encodings.map_err(|error| self.failed(error))?;
         Ok(encodings
             .iter()
             .zip(examples)

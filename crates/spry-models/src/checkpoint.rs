@@ -23,11 +23,11 @@ use crate::{Error, Result};
 /// Headers are JSON of a few kilobytes; the format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// The weights of a model.
-pub(crate) const MODEL: &str = "model.safetensors";
+/// Name of the file with the weights of a model.
+pub const MODEL: &str = "model.safetensors";
 
-/// Where the weights of a model in several files are.
-pub(crate) const MODEL_INDEX: &str = "model.safetensors.index.json";
+/// Name of the file that says where the weights of a model in several files are.
+pub const MODEL_INDEX: &str = "model.safetensors.index.json";
 
 /// Tensors of one safetensors file, or of several that an index lists; open for reading.
 #[derive(Debug)]
@@ -43,6 +43,39 @@ pub struct Checkpoint {
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
+}
+
+impl Index {
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        serde_json::from_str(&text).map_err(|error| Error::Checkpoint {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// Names of the files that an index lists, sorted; they are beside it.
+///
+/// # Errors
+///
+/// [`Error::Io`], or [`Error::Checkpoint`] if it is no index, or names files elsewhere.
+pub fn files_of_index(path: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Index::read(path)?.weight_map.into_values().collect();
+    names.sort_unstable();
+    names.dedup();
+    let is_beside = |name: &&String| {
+        let mut parts = Path::new(name).components();
+        matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+    };
+    // Whoever wrote the index must not choose files elsewhere.
+    match names.iter().find(|name| !is_beside(name)) {
+        Some(name) => Err(Error::Checkpoint {
+            path: path.to_path_buf(),
+            reason: format!("`{name}` is not the name of a file beside it"),
+        }),
+        None => Ok(names),
+    }
 }
 
 impl Checkpoint {
@@ -74,24 +107,13 @@ impl Checkpoint {
 
     fn open_index(folder: &Path, path: &Path) -> Result<Self> {
         let damaged = |reason: String| Error::Checkpoint { path: path.to_path_buf(), reason };
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let Index { weight_map } =
-            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        let mut names: Vec<&String> = weight_map.values().collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut files = Vec::new();
-        for name in &names {
-            // Whoever wrote the index must not choose files elsewhere.
-            let mut parts = Path::new(name).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-                return Err(damaged(format!("`{name}` is not the name of a file beside it")));
-            }
-            files.push(TensorFile::open(&folder.join(name))?);
-        }
+        let Index { weight_map } = Index::read(path)?;
+        let names = files_of_index(path)?;
+        let open = |name: &String| TensorFile::open(&folder.join(name));
+        let files: Vec<TensorFile> = names.iter().map(open).collect::<Result<_>>()?;
         let mut places = HashMap::new();
         for (tensor, name) in &weight_map {
-            let place = names.binary_search(&name).unwrap_or_default();
+            let place = names.binary_search(name).unwrap_or_default();
             if files[place].metadata.info(tensor).is_none() {
                 return Err(damaged(format!("{name} lacks `{tensor}`, which it should have")));
             }

@@ -80,4 +80,5 @@ pub use model::{LoadOptions, Model};
 pub use objective::BatchObjective;
 pub use peft::{Ia3Config, LoraConfig, Peft};
 pub use peft_model::PeftModel;
+pub use question_client::QuestionClient;
 pub use text_client::TextClient;

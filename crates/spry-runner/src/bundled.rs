@@ -1,7 +1,7 @@
 //! Stand-ins that come with this program: a tiny BERT and generated news, so that everything can be
 //! tried offline, in seconds.
 
-use spry_data::{TextDataset, synthetic};
+use spry_data::{Dataset, Layout, TextDataset, synthetic};
 use tempfile::TempDir;
 
 use crate::{Error, Result};
@@ -18,6 +18,9 @@ pub(crate) const NUM_CLIENTS: usize = 40;
 
 /// Size of the corpus.
 const EXAMPLES: usize = 4000;
+
+/// Size of a corpus in the place of a dataset: enough for each of the paper's 1000 clients.
+const STAND_IN_EXAMPLES: usize = 8000;
 
 /// Seed of the corpus for finetuning.
 const SEED: u64 = 2;
@@ -36,6 +39,15 @@ const FILES: [(&str, &[u8]); 3] = [
 /// The dataset.
 pub fn dataset() -> TextDataset {
     synthetic::news(EXAMPLES, SEED)
+}
+
+/// Generated examples in the place of a dataset's own.
+///
+/// # Errors
+///
+/// For more classes than can be generated.
+pub fn stand_in(layout: &Layout) -> Result<Dataset> {
+    Ok(synthetic::stand_in(layout, STAND_IN_EXAMPLES, SEED)?)
 }
 
 /// The model in a folder that is removed when the value is dropped.

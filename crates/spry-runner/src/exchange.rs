@@ -4,17 +4,15 @@ use std::path::{Path, PathBuf};
 
 use spry_data::Hub;
 use spry_data::files::write_atomically;
+use spry_models::checkpoint;
 use spry_models::peft::adapter;
 
 use crate::inputs::ModelFolder;
 use crate::run::{RunFolder, Summary};
 use crate::{Error, Result, RunConfig};
 
-/// The weights of a model.
-const WHOLE_MODEL: &str = "model.safetensors";
-
 /// Files of the run's `adapter` folder.
-const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", WHOLE_MODEL];
+const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", checkpoint::MODEL];
 
 /// Copies what a run has trained, as of its newest checkpoint, into a folder that must be empty or
 /// not there: an adapter in peft's format, or for methods that train the model's own weights a
@@ -52,7 +50,7 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
         )));
     }
     let config = folder.read_config()?;
-    let is_whole_model = files.iter().any(|(path, _)| path.ends_with(WHOLE_MODEL));
+    let is_whole_model = files.iter().any(|(path, _)| path.ends_with(checkpoint::MODEL));
     if is_whole_model || with_base_model {
         let classes = Summary::read(&folder.summary())?.classes;
         let base = if is_whole_model { to.to_path_buf() } else { to.join("base") };
@@ -66,22 +64,30 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
 }
 
 /// A model's configuration and tokenizer, and its weights if asked for, each with its name. The
-/// configuration is that of a classifier with the run's classes.
+/// configuration is that of a model with the head of the run's task and its classes.
 fn model_files(
     config: &RunConfig,
     classes: &[String],
     hub: &Hub,
     with_weights: bool,
-) -> Result<Vec<(&'static str, Vec<u8>)>> {
+) -> Result<Vec<(String, Vec<u8>)>> {
     let from = ModelFolder::find(&config.model, hub)?;
     let path = from.path().join("config.json");
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let text = spry_models::model::config_for_task(&text, Default::default(), classes)?;
-    let mut files = vec![("config.json", text.into_bytes())];
-    let weights = with_weights.then_some(WHOLE_MODEL);
-    let names = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"];
-    for name in names.into_iter().chain(weights) {
-        let path = from.path().join(name);
+    let text = spry_models::model::config_for_task(&text, config.dataset.layout.task, classes)?;
+    let mut files = vec![("config.json".to_string(), text.into_bytes())];
+    let mut names =
+        ["tokenizer.json", "tokenizer_config.json", "vocab.txt"].map(str::to_owned).to_vec();
+    if with_weights {
+        let index = from.path().join(checkpoint::MODEL_INDEX);
+        names.push(checkpoint::MODEL.to_string());
+        if index.is_file() {
+            names.push(checkpoint::MODEL_INDEX.to_string());
+            names.extend(checkpoint::files_of_index(&index)?);
+        }
+    }
+    for name in names {
+        let path = from.path().join(&name);
         if path.is_file() {
             files.push((name, std::fs::read(&path).map_err(Error::io(&path))?));
         }

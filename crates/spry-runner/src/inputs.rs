@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use spry_core::{ClientData, ParamRole, ParamSet, Seed};
 use spry_data::hub::RepoKind;
+use spry_data::question_answering::decode::DecodeConfig;
 use spry_data::{
-    ClientShare, EncodedExample, Hub, PartitionCache, Source, TextDataset, TextTokenizer,
+    ClientShare, Dataset, EncodedExample, EncodedQuestion, Hub, PartitionCache, Source, Task,
+    TextTokenizer,
 };
 use spry_models::peft::adapter;
-use spry_models::{LoadOptions, Model, PeftModel, TextClient};
+use spry_models::{LoadOptions, Model, PeftModel, QuestionClient, TextClient, checkpoint};
 use tracing::{info, warn};
 
 use crate::config::{DatasetConfig, ModelConfig};
 use crate::nearest::suggestion;
 use crate::{Error, Result, RunConfig, bundled};
 
-/// What is needed of a model on the hub. (In a directory, `vocab.txt` serves as a tokenizer, too.)
-const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+/// What is needed of a model on the hub beside its weights. (In a directory, `vocab.txt` serves as
+/// a tokenizer, too.)
+const MODEL_FILES: [&str; 2] = ["config.json", "tokenizer.json"];
 
 /// A model's folder; that of the bundled one is removed when the value is dropped.
 pub enum ModelFolder {
@@ -42,6 +45,7 @@ impl ModelFolder {
             Source::Directory(folder) => folder.clone(),
             Source::Hub(_) => {
                 let paths = hub.files(&source, RepoKind::Model, &MODEL_FILES)?;
+                find_weights(&source, hub)?;
                 // All files of a snapshot are in one folder.
                 paths[0].parent().unwrap_or(Path::new(".")).to_path_buf()
             }
@@ -57,30 +61,47 @@ impl ModelFolder {
     }
 }
 
+/// Finds a hub model's weights, in one file or several, downloading them if need be.
+fn find_weights(source: &Source, hub: &Hub) -> Result<()> {
+    let whole = match hub.file(source, RepoKind::Model, checkpoint::MODEL) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let Ok(index) = hub.file(source, RepoKind::Model, checkpoint::MODEL_INDEX) else {
+        return Err(whole.into());
+    };
+    let names = checkpoint::files_of_index(&index)?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    hub.files(source, RepoKind::Model, &names)?;
+    Ok(())
+}
+
 /// Loads a dataset, or the random sample of it that the configuration asks for.
 ///
 /// # Errors
 ///
 /// If it cannot be found or read.
-pub fn load_dataset(config: &DatasetConfig, hub: &Hub, seed: u64) -> Result<TextDataset> {
-    let mut dataset = match config.is_bundled() {
-        true => bundled::dataset(),
-        false => {
+pub fn load_dataset(config: &DatasetConfig, hub: &Hub, seed: u64) -> Result<Dataset> {
+    let mut dataset = match (config.is_bundled(), config.is_stand_in()) {
+        (true, _) => bundled::dataset().into(),
+        (_, true) => bundled::stand_in(&config.layout)?,
+        _ => {
             check_is_somewhere(config.location())?;
-            TextDataset::load(hub, &Source::parse(config.location())?, config.spec())?
+            let source = Source::parse(config.location())?;
+            Dataset::load(hub, &source, config.short_name(), &config.layout)?
         }
     };
     warn_of_empty_classes(&dataset);
-    dataset.name = config.short_name().to_string();
-    let available = dataset.examples.len();
+    dataset.rename(config.short_name());
+    let available = dataset.len();
     if let Some(count) = config.max_examples {
         dataset.sample(count, &Seed::new(seed));
     }
     info!(
-        "data: {}, {} of {available} examples in {} classes",
-        dataset.name,
-        dataset.examples.len(),
-        dataset.classes.len()
+        "data: {}, {} of {available} examples: {}",
+        dataset.name(),
+        dataset.len(),
+        dataset.classes().join(", ")
     );
     Ok(dataset)
 }
@@ -101,14 +122,12 @@ fn check_is_somewhere(location: &str) -> Result<()> {
 }
 
 /// Classes are counted up to the largest label; one without any example is more likely a slip.
-fn warn_of_empty_classes(dataset: &TextDataset) {
-    let labels = dataset.labels();
+fn warn_of_empty_classes(dataset: &Dataset) {
+    let (labels, classes) = (dataset.labels(), dataset.classes());
     let is_empty = |class: &usize| !labels.contains(class);
-    let empty: Vec<&str> = (0..dataset.classes.len())
-        .filter(is_empty)
-        .map(|class| dataset.classes[class].as_str())
-        .collect();
-    if !empty.is_empty() {
+    let empty: Vec<&str> =
+        (0..classes.len()).filter(is_empty).map(|class| classes[class].as_str()).collect();
+    if !empty.is_empty() && dataset.task() == Task::SequenceClassification {
         let empty = empty.join(", ");
         warn!("no example is of class {empty}; labels are counted from 0, is that meant?");
     }
@@ -121,14 +140,15 @@ fn warn_of_empty_classes(dataset: &TextDataset) {
 /// If there are more clients than examples, or an option is out of its range.
 pub fn partition(
     config: &DatasetConfig,
-    labels: &[usize],
+    dataset: &Dataset,
     hub: &Hub,
     seed: u64,
 ) -> Result<Vec<ClientShare>> {
     let cache = hub.cache().parent().unwrap_or(Path::new(".")).join("spry-partitions");
     let partition = PartitionCache::new(cache).partition(
         &config.partitioner,
-        labels,
+        &dataset.labels(),
+        dataset.keys(),
         config.num_clients,
         config.train_share,
         seed,
@@ -144,7 +164,8 @@ fn check_targets_are_loaded(config: &RunConfig, model: &Model) -> Result<()> {
         let path = format!("{module}.weight");
         model.weights().get(&path).is_ok_and(|weight| weight.role() == ParamRole::Adapter)
     };
-    match modules.filter(is_body).find(|module| config.peft.targets(module)) {
+    let peft = config.peft.clone().resolved(model.spec());
+    match modules.filter(is_body).find(|module| peft.targets(module)) {
         None => Ok(()),
         Some(module) => Err(Error::Input(format!(
             "`peft.target_modules` names `{module}`, which the checkpoint lacks; name the others \
@@ -159,12 +180,69 @@ pub struct Inputs {
     pub model: PeftModel,
     /// The trainable parameters before the first round.
     pub params: ParamSet,
-    /// Names of the classes, by number.
+    /// Names of the classes, by number; none for question answering.
     pub classes: Vec<String>,
     shares: Vec<ClientShare>,
-    examples: Arc<Vec<EncodedExample>>,
+    examples: Examples,
     pad_id: u32,
     uses_dropout: bool,
+}
+
+/// Encoded examples, with what their task needs.
+enum Examples {
+    Texts(Arc<Vec<EncodedExample>>),
+    Questions(Arc<Vec<EncodedQuestion>>, DecodeConfig),
+}
+
+impl Examples {
+    fn encode(
+        dataset: &Dataset,
+        tokenizer: &TextTokenizer,
+        config: &DatasetConfig,
+    ) -> Result<Self> {
+        Ok(match dataset {
+            Dataset::Texts(texts) => Self::Texts(Arc::new(tokenizer.encode(&texts.examples)?)),
+            Dataset::Questions(questions) => {
+                let stride = config.doc_stride();
+                let encoded = tokenizer.encode_questions(&questions.questions, stride)?;
+                let windows: usize = encoded.iter().map(|question| question.windows.len()).sum();
+                info!("{} questions in {windows} windows", encoded.len());
+                let decode = config.question_answering.unwrap_or_default().decode;
+                Self::Questions(Arc::new(encoded), decode)
+            }
+        })
+    }
+
+    fn hash(&self, hasher: &mut blake3::Hasher) {
+        let mut text = |ids: &[u32], types: &[u32], target: &[usize]| {
+            hasher.update(&(ids.len() as u64).to_le_bytes());
+            for id in ids.iter().chain(types) {
+                hasher.update(&id.to_le_bytes());
+            }
+            for value in target {
+                hasher.update(&(*value as u64).to_le_bytes());
+            }
+        };
+        match self {
+            Self::Texts(examples) => {
+                for example in examples.iter() {
+                    text(&example.input_ids, &example.token_type_ids, &[example.label]);
+                }
+            }
+            Self::Questions(questions, decode) => {
+                for window in questions.iter().flat_map(|question| &question.windows) {
+                    text(&window.input_ids, &window.token_type_ids, &window.span);
+                }
+                for question in questions.iter() {
+                    hasher.update(question.context.as_bytes());
+                    for answer in &question.answers {
+                        hasher.update(answer.as_bytes());
+                    }
+                }
+                hasher.update(format!("{decode:?}").as_bytes());
+            }
+        }
+    }
 }
 
 impl Inputs {
@@ -175,12 +253,12 @@ impl Inputs {
     /// If something cannot be found or read, or does not belong together.
     pub fn load(config: &RunConfig, hub: &Hub) -> Result<Self> {
         let dataset = load_dataset(&config.dataset, hub, config.seed)?;
-        let labels = dataset.labels();
-        let shares = partition(&config.dataset, &labels, hub, config.seed)?;
+        let shares = partition(&config.dataset, &dataset, hub, config.seed)?;
         let folder = ModelFolder::find(&config.model, hub)?;
         let options = LoadOptions {
             device: spry_core::device::parse(&config.device)?,
-            num_labels: Some(dataset.classes.len()),
+            task: dataset.task(),
+            num_labels: Some(dataset.classes().len()),
             fresh_head: config.model.fresh_head,
             seed: config.seed,
             ..Default::default()
@@ -191,9 +269,13 @@ impl Inputs {
             info!("made afresh, as the checkpoint has none: {}", model.fresh().join(", "));
         }
         check_targets_are_loaded(config, &model)?;
-        let max_length = config.dataset.max_length.min(model.architecture().limits().max_length);
-        let tokenizer = TextTokenizer::load(folder.path(), max_length)?;
-        let examples = Arc::new(tokenizer.encode(&dataset.examples)?);
+        let longest = model.architecture().limits().max_length;
+        let dataset_config = DatasetConfig {
+            max_length: config.dataset.max_length.min(longest),
+            ..config.dataset.clone()
+        };
+        let tokenizer = TextTokenizer::load(folder.path(), dataset_config.max_length)?;
+        let examples = Examples::encode(&dataset, &tokenizer, &dataset_config)?;
 
         let (model, params) = match &config.model.adapter {
             None => {
@@ -223,7 +305,10 @@ impl Inputs {
         Ok(Self {
             model,
             params,
-            classes: dataset.classes,
+            classes: match dataset.task() {
+                Task::SequenceClassification => dataset.classes(),
+                Task::QuestionAnswering => Vec::new(),
+            },
             shares,
             examples,
             pad_id: tokenizer.pad_id(),
@@ -232,15 +317,25 @@ impl Inputs {
     }
 
     /// The clients, each with its share of the data; they share one model.
-    pub fn clients(&self) -> Vec<Box<dyn ClientData>> {
-        let client = |share: &ClientShare| {
-            Box::new(TextClient::new(
-                self.model.clone(),
-                self.examples.clone(),
-                share.clone(),
-                self.pad_id,
-                self.uses_dropout,
-            )) as Box<dyn ClientData>
+    ///
+    /// # Errors
+    ///
+    /// None in practice: only if a share did not belong to the data.
+    pub fn clients(&self) -> Result<Vec<Box<dyn ClientData>>> {
+        let client = |share: &ClientShare| -> Result<Box<dyn ClientData>> {
+            let (model, share) = (self.model.clone(), share.clone());
+            let (pad_id, dropout) = (self.pad_id, self.uses_dropout);
+            Ok(match &self.examples {
+                Examples::Texts(examples) => {
+                    Box::new(TextClient::new(model, examples.clone(), share, pad_id, dropout))
+                }
+                Examples::Questions(questions, decode) => {
+                    let questions = questions.clone();
+                    Box::new(QuestionClient::new(
+                        model, questions, share, pad_id, dropout, *decode,
+                    )?)
+                }
+            })
         };
         self.shares.iter().map(client).collect()
     }
@@ -262,13 +357,7 @@ impl Inputs {
                 hasher.update(&bytes);
             }
         }
-        for example in self.examples.iter() {
-            hasher.update(&(example.input_ids.len() as u64).to_le_bytes());
-            for id in example.input_ids.iter().chain(&example.token_type_ids) {
-                hasher.update(&id.to_le_bytes());
-            }
-            hasher.update(&(example.label as u64).to_le_bytes());
-        }
+        self.examples.hash(&mut hasher);
         let shares = postcard::to_allocvec(&self.shares).map_err(spry_core::Error::from)?;
         hasher.update(&shares);
         Ok(*hasher.finalize().as_bytes())

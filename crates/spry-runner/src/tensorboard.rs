@@ -126,6 +126,8 @@ fn round_scalars(row: &RoundRow) -> Scalars {
         ("loss/personalized", row.personalized_loss),
         ("accuracy/received", row.received_accuracy),
         ("accuracy/personalized", row.personalized_accuracy),
+        ("f1/received", row.received_f1),
+        ("f1/personalized", row.personalized_f1),
         ("clients/updates", Some(row.updates as f64)),
         ("clients/failed", Some(row.failed as f64)),
         ("clients/left_out", Some(row.left_out as f64)),
@@ -139,6 +141,7 @@ fn evaluation_scalars(row: &RoundRow) -> Scalars {
     vec![
         ("loss/generalized", row.generalized_loss),
         ("accuracy/generalized", row.generalized_accuracy),
+        ("f1/generalized", row.generalized_f1),
     ]
 }
 

@@ -2,7 +2,8 @@
 //!
 //! - [`Partitioner::Dirichlet`]: label skew with concentration α, as in the paper.
 //! - [`Partitioner::Iid`]: a random deal.
-//! - [`by_key`]: whole groups of examples that belong together, such as one author's.
+//! - [`Partitioner::Natural`]: groups of examples that belong together, such as one author's; see
+//!   [`by_key`].
 //!
 //! Each client's share is then split into a training and a test part.
 
@@ -27,6 +28,9 @@ pub enum Partitioner {
     },
     /// Every client gets a uniform random sample.
     Iid,
+    /// Every client gets whole groups of examples that belong together, such as the questions
+    /// about one article.
+    Natural,
 }
 
 /// The paper's α for heterogeneous clients.
@@ -52,30 +56,38 @@ impl Partitioner {
             Self::Dirichlet { alpha } if !(alpha.is_finite() && alpha > 0.0) => {
                 Err(dirichlet::invalid_alpha(alpha))
             }
-            Self::Dirichlet { .. } | Self::Iid => Ok(()),
+            Self::Dirichlet { .. } | Self::Iid | Self::Natural => Ok(()),
         }
     }
 
-    /// Deals examples with the given labels to clients; every client gets
-    /// `⌊examples / clients⌋`, each example goes to at most one client, the remainder to none.
+    /// Deals examples to clients; each example goes to at most one. Every client gets
+    /// `⌊examples / clients⌋`, the remainder goes to none; but `Natural` deals all, in shares as
+    /// unequal as the groups.
     ///
-    /// Returns, for each client, indices into `labels`.
+    /// `labels` are the class numbers, `keys` what each example belongs to (empty if that is not
+    /// known). Returns, for each client, indices into `labels`.
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyClients`], or [`Error::InvalidOption`] for no clients or an α that is not
-    /// a positive number.
+    /// [`Error::TooManyClients`], or [`Error::InvalidOption`] for no clients, an α that is not a
+    /// positive number, or `Natural` without keys.
     ///
     /// ```
     /// use spry_core::Seed;
     /// use spry_data::Partitioner;
     ///
     /// let labels: Vec<usize> = (0..100).map(|i| i % 4).collect();
-    /// let shares = Partitioner::Dirichlet { alpha: 1.0 }.deal(&labels, 10, &Seed::new(0))?;
+    /// let shares = Partitioner::Dirichlet { alpha: 1.0 }.deal(&labels, &[], 10, &Seed::new(0))?;
     /// assert!(shares.iter().all(|share| share.len() == 10));
     /// # Ok::<(), spry_data::Error>(())
     /// ```
-    pub fn deal(&self, labels: &[usize], clients: usize, seed: &Seed) -> Result<Vec<Vec<usize>>> {
+    pub fn deal(
+        &self,
+        labels: &[usize],
+        keys: &[String],
+        clients: usize,
+        seed: &Seed,
+    ) -> Result<Vec<Vec<usize>>> {
         self.validate()?;
         check_clients(clients, labels.len())?;
         let size = labels.len() / clients;
@@ -86,6 +98,14 @@ impl Partitioner {
                 seed.child("iid", 0).shuffle(&mut order);
                 Ok(order.chunks_exact(size).take(clients).map(<[usize]>::to_vec).collect())
             }
+            Self::Natural if keys.len() != labels.len() => Err(Error::InvalidOption {
+                option: "partitioner",
+                got: "natural".to_string(),
+                expected: "another one: this dataset has no `key_column` that says which examples \
+                           belong together"
+                    .to_string(),
+            }),
+            Self::Natural => by_key(keys, clients, seed),
         }
     }
 }

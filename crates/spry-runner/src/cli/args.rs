@@ -158,9 +158,10 @@ pub struct PartitionArgs {
     #[arg(long, value_name = "N")]
     pub clients: Option<usize>,
 
-    /// Concentration of the Dirichlet distribution: small means few classes per client.
-    #[arg(long, value_name = "A", default_value_t = 1.0)]
-    pub alpha: f64,
+    /// Deal by a Dirichlet distribution of this concentration: small means few classes per client
+    /// [default: as in the paper, for most datasets 1].
+    #[arg(long, value_name = "A")]
+    pub alpha: Option<f64>,
 
     /// Deal uniformly at random instead.
     #[arg(long, conflicts_with = "alpha")]

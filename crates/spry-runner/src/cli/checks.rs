@@ -20,9 +20,10 @@ const SHOWN_CLIENTS: usize = 40;
 
 pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
     let defaults = DatasetConfig::new(&args.dataset);
-    let partitioner = match args.iid {
-        true => Partitioner::Iid,
-        false => Partitioner::Dirichlet { alpha: args.alpha },
+    let partitioner = match (args.iid, args.alpha) {
+        (true, _) => Partitioner::Iid,
+        (false, Some(alpha)) => Partitioner::Dirichlet { alpha },
+        (false, None) => defaults.partitioner,
     };
     let config = DatasetConfig {
         num_clients: args.clients.unwrap_or(defaults.num_clients),
@@ -31,13 +32,13 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
         ..defaults
     };
     let dataset = inputs::load_dataset(&config, hub, args.seed)?;
-    let labels = dataset.labels();
-    let clients = inputs::partition(&config, &labels, hub, args.seed)?;
-    let counts = Partition { clients }.class_counts(&labels, dataset.classes.len());
+    let (labels, classes) = (dataset.labels(), dataset.classes());
+    let clients = inputs::partition(&config, &dataset, hub, args.seed)?;
+    let counts = Partition { clients }.class_counts(&labels, classes.len());
 
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    let names = dataset.classes.iter().map(String::as_str);
+    let names = classes.iter().map(String::as_str);
     table.set_header(["client"].into_iter().chain(names).chain(["examples"]));
     let line = |name: String, row: &[usize]| {
         let total: usize = row.iter().sum();
@@ -51,7 +52,7 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
         table.add_row(line("...".to_string(), &[]).into_iter().take(1));
     }
     let total = |class| counts.iter().map(|row| row[class]).sum();
-    let totals: Vec<usize> = (0..dataset.classes.len()).map(total).collect();
+    let totals: Vec<usize> = (0..classes.len()).map(total).collect();
     table.add_row(line(format!("all {}", counts.len()), &totals));
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
@@ -61,13 +62,17 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
         let how = match partitioner {
             Partitioner::Dirichlet { alpha } => format!("Dirichlet, α = {alpha}"),
             Partitioner::Iid => "uniformly at random".to_string(),
+            Partitioner::Natural => {
+                let key = config.layout.key_column.as_deref().unwrap_or("group");
+                format!("by {key}")
+            }
         };
-        let title = format!("{}: {} clients, {how}", dataset.name, counts.len());
-        let svg = plots::bars::stacked(&title, &counts, &dataset.classes)?;
+        let title = format!("{}: {} clients, {how}", dataset.name(), counts.len());
+        let svg = plots::bars::stacked(&title, &counts, &classes)?;
         write_atomically(path, svg.as_bytes())?;
         text += &format!("\nwritten to {}", path.display());
     }
-    let json = json!({"dataset": dataset.name, "classes": dataset.classes, "counts": counts});
+    let json = json!({"dataset": dataset.name(), "classes": classes, "counts": counts});
     Output::new(text, json)
 }
 

@@ -103,9 +103,9 @@ impl Comparison {
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header(COLUMNS.iter().map(|column| column.0));
+        table.set_header(self.columns().map(|column| column.0));
         for row in self.rows() {
-            table.add_row(COLUMNS.iter().map(|(_, value)| value(&row)));
+            table.add_row(self.columns().map(|(_, value)| value(&row)));
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -212,6 +212,12 @@ impl Comparison {
         Ok(path)
     }
 
+    /// The columns of the table.
+    fn columns(&self) -> impl Iterator<Item = &'static Column> {
+        let has_f1 = self.rows().iter().any(|row| row.summary.generalized_f1.is_some());
+        COLUMNS.iter().filter(move |(name, _)| has_f1 || *name != F1)
+    }
+
     fn page(&self, plots: &[(&str, String)]) -> Result<String> {
         let broken = |error: minijinja::Error| Error::Failed(format!("comparison.html: {error}"));
         let mut environment = minijinja::Environment::new();
@@ -220,9 +226,9 @@ impl Comparison {
         let lines: Vec<Vec<String>> = self
             .rows()
             .iter()
-            .map(|row| COLUMNS.iter().map(|(_, value)| value(row)).collect())
+            .map(|row| self.columns().map(|(_, value)| value(row)).collect())
             .collect();
-        let header: Vec<&'static str> = COLUMNS.iter().map(|column| column.0).collect();
+        let header: Vec<&'static str> = self.columns().map(|column| column.0).collect();
         let svgs: Vec<String> = plots.iter().map(|(_, svg)| svg.clone()).collect();
         let folders: Vec<(String, String)> = self
             .runs
@@ -236,6 +242,9 @@ impl Comparison {
     }
 }
 
+/// The column that only question answering has.
+const F1: &str = "F1";
+
 /// A column's name, and its text for a run.
 type Column = (&'static str, fn(&Row) -> String);
 
@@ -246,6 +255,7 @@ const COLUMNS: &[Column] = &[
         false => format!("{} (unfinished)", row.summary.rounds),
     }),
     ("accuracy", |row| percent(row.summary.generalized_accuracy)),
+    (F1, |row| percent(row.summary.generalized_f1)),
     ("best", |row| percent(row.summary.best_generalized_accuracy)),
     ("personalised", |row| percent(row.summary.personalized_accuracy)),
     ("loss", |row| row.summary.generalized_loss.map_or("-".into(), |loss| format!("{loss:.4}"))),

@@ -184,13 +184,7 @@ impl RunConfig {
                 self.experiment
             )));
         }
-        self.dataset.partitioner.validate()?;
-        if !(self.dataset.train_share > 0.0 && self.dataset.train_share <= 1.0) {
-            return Err(Error::Input(format!(
-                "`dataset.train_share` is {}, but must be above 0 and at most 1",
-                self.dataset.train_share
-            )));
-        }
+        self.dataset.validate()?;
         spry_core::device::parse(&self.device).map_err(layers::explained)?;
         self.peft.validate()?;
         Ok(self.method.validate()?)
@@ -214,7 +208,7 @@ impl RunConfig {
             let path = absolute(&self.model.name_or_path)?;
             self.model.name_or_path = path.unwrap_or(self.model.name_or_path);
         }
-        if !self.dataset.is_bundled() {
+        if !self.dataset.is_bundled() && !self.dataset.is_stand_in() {
             let location = self.dataset.location().to_string();
             if let Some(path) = absolute(&location)? {
                 if self.dataset.source.is_none() {

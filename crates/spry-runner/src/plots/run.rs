@@ -57,21 +57,28 @@ fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
         scaled("test, global parameters", 1.0, |row| row.generalized_loss),
         scaled("own test part, locally trained", 1.0, |row| row.personalized_loss),
     ];
-    let accuracy = vec![
+    let mut accuracy = vec![
         scaled("generalised: global parameters", 100.0, |row| row.generalized_accuracy),
         scaled("personalised: locally trained", 100.0, |row| row.personalized_accuracy),
         scaled("own test part, as received", 100.0, |row| row.received_accuracy),
     ];
+    let has_f1 = records.rounds.iter().any(|row| row.generalized_f1.is_some());
+    if has_f1 {
+        accuracy.push(scaled("F1, global parameters", 100.0, |row| row.generalized_f1));
+        accuracy.push(scaled("F1, locally trained", 100.0, |row| row.personalized_f1));
+    }
+    // Of answers, the accuracy is the share of exact matches.
+    let (title, label) = match has_f1 {
+        true => ("Exact match and F1", "exact match, F1 (%)"),
+        false => ("Accuracy", "accuracy (%)"),
+    };
     let bytes = vec![
         ("sent by clients".to_string(), total(|row| row.bytes_up)),
         ("sent by the server".to_string(), total(|row| row.bytes_down)),
     ];
     [
         ("loss", plot("Loss", "cross entropy", loss)),
-        (
-            "accuracy",
-            LinePlot { y_range: Some((0.0, 100.0)), ..plot("Accuracy", "accuracy (%)", accuracy) },
-        ),
+        ("accuracy", LinePlot { y_range: Some((0.0, 100.0)), ..plot(title, label, accuracy) }),
         ("bytes", amount("Communication", "MiB since the start", bytes)),
         (
             "memory",

@@ -15,7 +15,7 @@ use super::records::Records;
 use crate::{Error, Result};
 
 /// What the file is, with the version of its format.
-const MAGIC: &[u8; 8] = b"SPRYCK01";
+const MAGIC: &[u8; 8] = b"SPRYCK02";
 
 /// Number of checkpoints that are kept.
 const KEPT: usize = 2;

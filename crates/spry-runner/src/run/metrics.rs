@@ -65,8 +65,11 @@ pub fn read_rounds(path: &Path) -> Result<Vec<RoundRow>> {
             received_accuracy: fields.number("received_accuracy"),
             personalized_loss: fields.number("personalized_loss"),
             personalized_accuracy: fields.number("personalized_accuracy"),
+            received_f1: fields.number("received_f1"),
+            personalized_f1: fields.number("personalized_f1"),
             generalized_loss: fields.number("generalized_loss"),
             generalized_accuracy: fields.number("generalized_accuracy"),
+            generalized_f1: fields.number("generalized_f1"),
         })
     };
     read(path, row)

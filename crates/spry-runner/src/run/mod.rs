@@ -232,7 +232,7 @@ fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)
     let inputs = Inputs::load(config, hub)?;
     let simulation = Simulation::new(
         config.method.clone(),
-        inputs.clients(),
+        inputs.clients()?,
         inputs.params.clone(),
         config.simulation(),
     )?;

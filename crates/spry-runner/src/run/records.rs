@@ -34,16 +34,22 @@ pub struct RoundRow {
     pub bytes_down: u64,
     /// Loss of the cohort's received parameters on their own test parts.
     pub received_loss: Option<f64>,
-    /// Accuracy of the same.
+    /// Accuracy of the same; of answers, the share of exact matches.
     pub received_accuracy: Option<f64>,
+    /// F1 of the same, for question answering.
+    pub received_f1: Option<f64>,
     /// Loss of the cohort's locally trained parameters on their own test parts.
     pub personalized_loss: Option<f64>,
     /// Accuracy of the same.
     pub personalized_accuracy: Option<f64>,
+    /// F1 of the same, for question answering.
+    pub personalized_f1: Option<f64>,
     /// Loss of the global parameters on all clients' test parts, in rounds that are evaluated.
     pub generalized_loss: Option<f64>,
     /// Accuracy of the same.
     pub generalized_accuracy: Option<f64>,
+    /// F1 of the same, for question answering.
+    pub generalized_f1: Option<f64>,
 }
 
 /// A client in a round.
@@ -71,10 +77,14 @@ pub struct ClientRow {
     pub received_loss: Option<f64>,
     /// Accuracy of the same.
     pub received_accuracy: Option<f64>,
+    /// F1 of the same, for question answering.
+    pub received_f1: Option<f64>,
     /// Loss of the locally trained parameters on its own test part.
     pub personalized_loss: Option<f64>,
     /// Accuracy of the same.
     pub personalized_accuracy: Option<f64>,
+    /// F1 of the same, for question answering.
+    pub personalized_f1: Option<f64>,
     /// Bytes that it sent.
     pub bytes_up: Option<u64>,
     /// Bytes that it received.
@@ -154,8 +164,11 @@ impl Records {
             received_accuracy: accuracy(&own.before),
             personalized_loss: loss(&own.after),
             personalized_accuracy: accuracy(&own.after),
+            received_f1: f1(&own.before),
+            personalized_f1: f1(&own.after),
             generalized_loss: None,
             generalized_accuracy: None,
+            generalized_f1: None,
         });
         let is_skipped = summary.report.is_none();
         let row = |report| client_row(server_round, report, left_out, is_skipped);
@@ -199,6 +212,7 @@ impl Records {
         if let Some(row) = self.rounds.last_mut() {
             row.generalized_loss = loss(generalized);
             row.generalized_accuracy = accuracy(generalized);
+            row.generalized_f1 = f1(generalized);
         }
     }
 }
@@ -241,6 +255,8 @@ fn client_row(
         received_accuracy: accuracy(&own.before),
         personalized_loss: loss(&own.after),
         personalized_accuracy: accuracy(&own.after),
+        received_f1: f1(&own.before),
+        personalized_f1: f1(&own.after),
         bytes_up: Some(report.bytes_up),
         bytes_down: Some(report.bytes_down),
     }
@@ -254,6 +270,11 @@ pub(super) fn loss(evaluation: &Evaluation) -> Option<f64> {
 /// The accuracy; none where there is no [`loss`], as the predictions then mean nothing.
 pub(super) fn accuracy(evaluation: &Evaluation) -> Option<f64> {
     loss(evaluation).map(|_| evaluation.accuracy())
+}
+
+/// The F1, for tasks that have it; none where there is no [`loss`].
+pub(super) fn f1(evaluation: &Evaluation) -> Option<f64> {
+    loss(evaluation).and_then(|_| evaluation.f1())
 }
 
 /// Seconds since 1970.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use spry_core::Outcome;
 use spry_data::files::write_atomically;
 
-use super::records::{Records, RoundRow, accuracy, loss};
+use super::records::{Records, RoundRow, accuracy, f1, loss};
 use crate::text::{mebibytes, percent};
 use crate::{Error, Inputs, Result, RunConfig};
 
@@ -32,13 +32,17 @@ pub struct Summary {
     pub evaluated_after_rounds: u64,
     /// Accuracy of the global parameters on all clients' test parts, in `[0, 1]`.
     pub generalized_accuracy: Option<f64>,
+    /// Their F1 there, for question answering, whose accuracy is the share of exact matches.
+    pub generalized_f1: Option<f64>,
     /// Their loss there.
     pub generalized_loss: Option<f64>,
     /// The highest of the evaluated accuracies.
     pub best_generalized_accuracy: Option<f64>,
     /// Accuracy of the last cohort's locally trained parameters on their own test parts.
     pub personalized_accuracy: Option<f64>,
-    /// The same for the parameters that they received.
+    /// Their F1 there, for question answering.
+    pub personalized_f1: Option<f64>,
+    /// Accuracy there of the parameters that they received.
     pub received_accuracy: Option<f64>,
     /// Number of updates that failed or could not be used, over all rounds.
     pub failed_updates: u64,
@@ -61,6 +65,10 @@ pub struct Summary {
     /// Rounds until the run had converged by the paper's criterion; see [`rounds_to_converge`].
     pub rounds_to_converge: Option<u64>,
 }
+
+/// Rows of the table that only question answering has.
+const F1: &str = "test F1 (generalised)";
+const PERSONALIZED_F1: &str = "... F1";
 
 impl Summary {
     /// Of a run as far as it has come.
@@ -85,9 +93,11 @@ impl Summary {
             rounds: outcome.rounds,
             evaluated_after_rounds: outcome.evaluated_after_rounds,
             generalized_accuracy: outcome.generalized.as_ref().and_then(accuracy),
+            generalized_f1: outcome.generalized.as_ref().and_then(f1),
             generalized_loss: outcome.generalized.as_ref().and_then(loss),
             best_generalized_accuracy: accuracies.reduce(f64::max),
             personalized_accuracy: last(|row| row.personalized_accuracy),
+            personalized_f1: last(|row| row.personalized_f1),
             received_accuracy: last(|row| row.received_accuracy),
             failed_updates: records.rounds.iter().map(|row| row.failed).sum(),
             forward_passes: outcome.forward_passes,
@@ -112,13 +122,14 @@ impl Summary {
             false => format!("{} (unfinished)", self.rounds),
         };
         let converged = self.rounds_to_converge.map_or("-".to_string(), |r| r.to_string());
-        for (name, value) in [
+        let rows = [
             ("method", self.method.clone()),
             ("model", self.model.clone()),
             ("dataset", self.dataset.clone()),
             ("rounds", rounds),
             ("evaluated after round", self.evaluated_after_rounds.to_string()),
             ("test accuracy (generalised)", percent(self.generalized_accuracy)),
+            (F1, percent(self.generalized_f1)),
             (
                 "test loss (generalised)",
                 self.generalized_loss.map_or("-".to_string(), |loss| format!("{loss:.4}")),
@@ -126,6 +137,7 @@ impl Summary {
             ("best test accuracy", percent(self.best_generalized_accuracy)),
             ("last cohort on own test parts, as received", percent(self.received_accuracy)),
             ("... after local training (personalised)", percent(self.personalized_accuracy)),
+            (PERSONALIZED_F1, percent(self.personalized_f1)),
             ("converged after round", converged),
             ("updates that failed", self.failed_updates.to_string()),
             ("training work, in forward passes of one example", self.forward_passes.to_string()),
@@ -137,8 +149,12 @@ impl Summary {
                 self.peak_client_bytes.map_or("-".to_string(), size),
             ),
             ("time", format!("{:.1} s", self.wall_secs)),
-        ] {
-            table.add_row([name.to_string(), value]);
+        ];
+        for (name, value) in rows {
+            // Only some tasks have it.
+            if ![F1, PERSONALIZED_F1].contains(&name) || self.generalized_f1.is_some() {
+                table.add_row([name.to_string(), value]);
+            }
         }
         table.to_string()
     }

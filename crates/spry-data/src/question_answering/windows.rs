@@ -1,0 +1,142 @@
+//! Questions with their contexts as token ids, in windows.
+
+use std::sync::Arc;
+
+use tokenizers::{Encoding, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use super::Question;
+use crate::tokenize::TextTokenizer;
+use crate::{Error, Result, Targets, TokenBatch};
+
+/// Questions are cut to this many tokens, as in BERT's published code, and to a quarter of a window
+/// if that is less.
+const MAX_QUESTION: usize = 64;
+
+/// A question with a part of its context, unpadded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Token ids: the question, then a part of the context; special tokens included.
+    pub input_ids: Vec<u32>,
+    /// Segment of each token.
+    pub token_type_ids: Vec<u32>,
+    /// First and last token of the first answer, if it is in this window as a whole; else twice 0,
+    /// the place of the first special token.
+    pub span: [usize; 2],
+    /// Place of the first token of the context.
+    context_start: usize,
+    /// Where each token of the context begins and ends in the context, in bytes.
+    offsets: Vec<[u32; 2]>,
+}
+
+impl Window {
+    /// Where a token begins and ends in the context, in bytes; `None` for one that is not of the
+    /// context.
+    pub fn offsets(&self, token: usize) -> Option<[usize; 2]> {
+        let [start, end] = *self.offsets.get(token.checked_sub(self.context_start)?)?;
+        Some([start as usize, end as usize])
+    }
+}
+
+/// A question in all its windows, with what its answers are judged by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedQuestion {
+    /// The windows, in the order of the context; at least one.
+    pub windows: Vec<Window>,
+    /// The context.
+    pub context: Arc<str>,
+    /// All answers that count as right; none if the context does not say.
+    pub answers: Vec<String>,
+}
+
+impl TokenBatch {
+    /// Pads windows to the longest of them.
+    pub fn of_windows(windows: &[&Window], pad_id: u32) -> Self {
+        let spans = windows.iter().map(|window| window.span.map(|place| place as i64)).collect();
+        let rows: Vec<(&[u32], &[u32])> = windows
+            .iter()
+            .map(|window| (window.input_ids.as_slice(), window.token_type_ids.as_slice()))
+            .collect();
+        Self::pad_rows(&rows, pad_id, Targets::Spans(spans))
+    }
+}
+
+impl TextTokenizer {
+    /// Encodes questions, in order. A context that does not fit becomes several windows, of which
+    /// consecutive ones share `doc_stride` tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if windows of this length have no room for so large a stride, and
+    /// [`Error::Tokenizer`] if a text cannot be encoded.
+    pub fn encode_questions(
+        &self,
+        questions: &[Question],
+        doc_stride: usize,
+    ) -> Result<Vec<EncodedQuestion>> {
+        let max_length = self.max_length();
+        let max_question = MAX_QUESTION.min(max_length / 4);
+        let room = max_length.saturating_sub(max_question + self.special_tokens());
+        if doc_stride >= room {
+            return Err(Error::InvalidOption {
+                option: "doc_stride",
+                got: doc_stride.to_string(),
+                expected: format!(
+                    "below {room}, what windows of {max_length} tokens have left for the context"
+                ),
+            });
+        }
+        let truncation = TruncationParams {
+            max_length,
+            strategy: TruncationStrategy::OnlySecond,
+            stride: doc_stride,
+            direction: TruncationDirection::Right,
+        };
+        let tokenizer = self.with_truncation(Some(truncation))?;
+        let untruncated = self.with_truncation(None)?;
+        let encode = |question: &Question| {
+            let failed = |error| self.failed(error);
+            // Leading spaces would only cost tokens.
+            let text = question.question.trim_start();
+            let alone = untruncated.encode(text, false).map_err(failed)?;
+            let end = match alone.get_offsets().get(max_question) {
+                Some(_) => alone.get_offsets()[max_question - 1].1,
+                None => text.len(),
+            };
+            let pair = (&text[..end], &*question.context);
+            let encoding = tokenizer.encode(pair, true).map_err(failed)?;
+            let parts = std::iter::once(&encoding).chain(encoding.get_overflowing());
+            Ok(EncodedQuestion {
+                windows: parts.map(|part| window(part, question)).collect(),
+                context: question.context.clone(),
+                answers: question.answers.iter().map(|answer| answer.text.clone()).collect(),
+            })
+        };
+        questions.iter().map(encode).collect()
+    }
+}
+
+fn window(encoding: &Encoding, question: &Question) -> Window {
+    let sequences = encoding.get_sequence_ids();
+    let is_context = |sequence: &Option<usize>| *sequence == Some(1);
+    let context_start = sequences.iter().position(is_context).unwrap_or(sequences.len());
+    let length = sequences[context_start..].iter().take_while(|s| is_context(s)).count();
+    let offsets: Vec<[u32; 2]> = encoding.get_offsets()[context_start..context_start + length]
+        .iter()
+        .map(|&(start, end)| [start as u32, end as u32])
+        .collect();
+    let span = question.answers.first().and_then(|answer| {
+        let (start, end) = (answer.start as u32, (answer.start + answer.text.len()) as u32);
+        let is_inside = offsets.first()?[0] <= start && end <= offsets.last()?[1];
+        // The last token that begins at or before the answer, the first that ends at or after it.
+        let first = offsets.iter().rposition(|&[token_start, _]| token_start <= start)?;
+        let last = offsets.iter().position(|&[_, token_end]| token_end >= end)?;
+        (is_inside && first <= last).then_some([context_start + first, context_start + last])
+    });
+    Window {
+        input_ids: encoding.get_ids().to_vec(),
+        token_type_ids: encoding.get_type_ids().to_vec(),
+        span: span.unwrap_or([0, 0]),
+        context_start,
+        offsets,
+    }
+}
