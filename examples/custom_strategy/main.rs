@@ -59,7 +59,8 @@ pub fn run() -> std::result::Result<f64, Box<dyn std::error::Error>> {
     let tokenizer = TextTokenizer::load(folder.path(), 64)?;
     let texts = Arc::new(tokenizer.encode(&news.examples)?);
     let (params, pad_id) = (model.trainable(&Seed::new(0))?, tokenizer.pad_id());
-    let dealt = Partitioner::Dirichlet { alpha: 1.0 }.deal(&news.labels(), 20, &Seed::new(0))?;
+    let dealt =
+        Partitioner::Dirichlet { alpha: 1.0 }.deal(&news.labels(), &[], 20, &Seed::new(0))?;
     let shares = Partition::from_shares(dealt, Partition::TRAIN_SHARE)?.clients.into_iter();
     let client = |share| TextClient::new(model.clone(), texts.clone(), share, pad_id, false);
     let clients = shares.map(|share| Box::new(client(share)) as Box<dyn ClientData>).collect();

@@ -10,7 +10,9 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use spry_data::spec::{AG_NEWS, SST2};
-use spry_data::{Hub, Source, TextDataset, TextTokenizer, TokenBatch, synthetic, tokenize};
+use spry_data::{
+    Dataset, DatasetSpec, Hub, Source, TextDataset, TextTokenizer, TokenBatch, synthetic, tokenize,
+};
 
 fn write(path: &Path, text_column: &str, rows: &[(&str, i64)], compression: Compression) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -38,8 +40,15 @@ fn offline() -> Hub {
     Hub::from_variables(|_| None).with_offline(true)
 }
 
+fn load_from(hub: &Hub, source: &Source, spec: &DatasetSpec) -> spry_data::Result<TextDataset> {
+    match Dataset::load(hub, source, spec.name, &spec.layout())? {
+        Dataset::Texts(dataset) => Ok(dataset),
+        Dataset::Questions(_) => panic!("{} has texts", spec.name),
+    }
+}
+
 fn load(folder: &Path) -> spry_data::Result<TextDataset> {
-    TextDataset::load(&offline(), &Source::Directory(folder.to_path_buf()), &AG_NEWS)
+    load_from(&offline(), &Source::Directory(folder.to_path_buf()), &AG_NEWS)
 }
 
 #[test]
@@ -131,7 +140,7 @@ fn offline_mode_says_what_is_missing_and_what_to_do() {
         _ => None,
     });
     let source = Source::Hub(AG_NEWS.hub_id.to_string());
-    let error = TextDataset::load(&hub, &source, &AG_NEWS).unwrap_err();
+    let error = load_from(&hub, &source, &AG_NEWS).unwrap_err();
     assert!(error.is_offline());
     let message = error.to_string();
     assert!(
@@ -154,7 +163,7 @@ fn a_cached_snapshot_is_used_without_network() {
     let hub = Hub::from_variables(|name| (name == "HF_HUB_CACHE").then(|| path.clone()))
         .with_offline(true);
     let source = Source::Hub(SST2.hub_id.to_string());
-    let dataset = TextDataset::load(&hub, &source, &SST2).unwrap();
+    let dataset = load_from(&hub, &source, &SST2).unwrap();
     let texts: Vec<&str> = dataset.examples.iter().map(|e| e.text.as_str()).collect();
     assert_eq!(texts, ["a fine film", "a dull film"]);
 }
@@ -171,7 +180,7 @@ fn an_unreachable_hub_is_reported_quickly() {
     });
     let started = std::time::Instant::now();
     let source = Source::Hub(AG_NEWS.hub_id.to_string());
-    let error = TextDataset::load(&hub, &source, &AG_NEWS).unwrap_err();
+    let error = load_from(&hub, &source, &AG_NEWS).unwrap_err();
     assert!(error.is_offline(), "{error}");
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     assert!(started.elapsed().as_secs() < 8);

@@ -37,9 +37,9 @@ proptest! {
         let clients = 1 + (client_share * (examples - 1) as f64) as usize;
         let labels = labels(examples, classes, seed);
         let partitioner = Partitioner::Dirichlet { alpha: 10f64.powf(log_alpha) };
-        let shares = partitioner.deal(&labels, clients, &Seed::new(seed)).unwrap();
+        let shares = partitioner.deal(&labels, &[], clients, &Seed::new(seed)).unwrap();
         check(&shares, examples, clients)?;
-        let again = partitioner.deal(&labels, clients, &Seed::new(seed)).unwrap();
+        let again = partitioner.deal(&labels, &[], clients, &Seed::new(seed)).unwrap();
         prop_assert_eq!(shares, again);
     }
 
@@ -47,7 +47,7 @@ proptest! {
     fn iid_shares_are_disjoint_and_equal(examples in 1usize..400, client_share in 0.0f64..1.0, seed: u64) {
         let clients = 1 + (client_share * (examples - 1) as f64) as usize;
         let labels = vec![0; examples];
-        let shares = Partitioner::Iid.deal(&labels, clients, &Seed::new(seed)).unwrap();
+        let shares = Partitioner::Iid.deal(&labels, &[], clients, &Seed::new(seed)).unwrap();
         check(&shares, examples, clients)?;
     }
 
@@ -55,7 +55,7 @@ proptest! {
     fn more_clients_than_examples_is_an_error(examples in 0usize..50, extra in 1usize..50) {
         let labels = vec![0; examples];
         for partitioner in [Partitioner::Iid, Partitioner::Dirichlet { alpha: 1.0 }] {
-            let result = partitioner.deal(&labels, examples + extra, &Seed::new(0));
+            let result = partitioner.deal(&labels, &[], examples + extra, &Seed::new(0));
             let is_expected = matches!(result, Err(Error::TooManyClients { .. }));
             prop_assert!(is_expected);
         }
@@ -96,7 +96,8 @@ proptest! {
 fn skew(alpha: f64) -> f64 {
     let (examples, classes, clients) = (8000, 4, 40);
     let labels: Vec<usize> = (0..examples).map(|i| i % classes).collect();
-    let shares = Partitioner::Dirichlet { alpha }.deal(&labels, clients, &Seed::new(1)).unwrap();
+    let shares =
+        Partitioner::Dirichlet { alpha }.deal(&labels, &[], clients, &Seed::new(1)).unwrap();
     let partition = Partition::from_shares(shares, 1.0).unwrap();
     let counts = partition.class_counts(&labels, classes);
     let largest = |row: &Vec<usize>| *row.iter().max().unwrap() as f64 / 200.0;
@@ -124,7 +125,7 @@ fn the_first_clients_counts_have_the_dirichlet_multinomial_variance() {
             .map(|run| {
                 let partitioner = Partitioner::Dirichlet { alpha };
                 let shares =
-                    partitioner.deal(&labels, labels.len() / size, &Seed::new(run)).unwrap();
+                    partitioner.deal(&labels, &[], labels.len() / size, &Seed::new(run)).unwrap();
                 shares[0].iter().filter(|&&example| labels[example] == 0).count() as f64
             })
             .collect();
@@ -145,8 +146,8 @@ fn the_first_clients_counts_have_the_dirichlet_multinomial_variance() {
 #[test]
 fn concentrations_that_make_no_sense_are_errors() {
     for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let result = Partitioner::Dirichlet { alpha }.deal(&[0, 1], 1, &Seed::new(0));
+        let result = Partitioner::Dirichlet { alpha }.deal(&[0, 1], &[], 1, &Seed::new(0));
         assert!(matches!(result, Err(Error::InvalidOption { option: "alpha", .. })), "{alpha}");
     }
-    assert!(Partitioner::Iid.deal(&[0, 1], 0, &Seed::new(0)).is_err());
+    assert!(Partitioner::Iid.deal(&[0, 1], &[], 0, &Seed::new(0)).is_err());
 }

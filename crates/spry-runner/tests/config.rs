@@ -33,7 +33,12 @@ fn presets_are_the_papers() {
             assert_eq!((config.num_server_rounds, config.cohort_size), (1500, 10), "{name}");
             assert_eq!(config.dataset.num_clients, spec.clients, "{name}");
             assert_eq!(config.dataset.max_length, spec.max_length, "{name}");
-            assert_eq!(config.dataset.partitioner, Partitioner::Dirichlet { alpha: 1.0 }, "{name}");
+            let expected = match spec.name {
+                "squad_v2" => Partitioner::Natural,
+                _ => Partitioner::Dirichlet { alpha: 1.0 },
+            };
+            assert_eq!(config.dataset.partitioner, expected, "{name}");
+            assert_eq!(config.dataset.layout, spec.layout(), "{name}");
             assert_eq!(config.method, (method.method)(), "{name}");
             assert_eq!(config.method.batch_size, 8, "{name}");
             let peft = json!(config.peft);
@@ -139,7 +144,7 @@ fn local_directories_become_absolute_and_keep_what_is_known_of_them() {
     let config = config.with_absolute_paths().unwrap();
     assert_eq!(config.dataset.name, "ag_news");
     assert_eq!(config.dataset.location(), std::fs::canonicalize(&data).unwrap().to_str().unwrap());
-    assert_eq!(config.dataset.spec().classes.len(), 4);
+    assert_eq!(config.dataset.layout.labels.len(), 4);
     let read = RunConfig::default().with_toml(&config.to_toml().unwrap()).unwrap();
     assert_eq!(read, config);
 }

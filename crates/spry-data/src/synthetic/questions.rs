@@ -14,9 +14,9 @@ const QUESTIONS_PER_ARTICLE: usize = 8;
 /// Share of the questions without an answer.
 const UNANSWERABLE: f64 = 1.0 / 3.0;
 
-/// `examples` questions, eight to an article, as a function of the seed. An article has four to
-/// twelve sentences on one topic; a question asks who did something. A third of the questions are
-/// about something that the article does not tell.
+/// `examples` questions, eight to an article, as a function of the seed. An article has three to
+/// eight sentences on one topic, each about another thing; a question asks who did something. A
+/// third of the questions are about a thing that the article does not mention.
 ///
 /// ```
 /// use spry_data::synthetic;
@@ -32,8 +32,11 @@ pub fn questions(examples: usize, seed: u64) -> QuestionDataset {
     for article in 0..examples.div_ceil(QUESTIONS_PER_ARTICLE) {
         let mut dice = Dice(seed.child("article", article as u64).uniforms(256).into_iter());
         let topic = dice.below(TOPICS.len());
-        let sentences = 4 + dice.below(9);
-        let facts: Vec<Fact> = (0..sentences).map(|_| Fact::draw(&mut dice, topic)).collect();
+        let mut things = TOPICS[topic].things.to_vec();
+        seed.child("things", article as u64).shuffle(&mut things);
+        let (told, untold) = things.split_at(3 + dice.below(6));
+        let mut fact = |thing| Fact { thing, ..Fact::draw(&mut dice, topic) };
+        let facts: Vec<Fact> = told.iter().map(|&thing| fact(thing)).collect();
         let (mut context, mut starts) = (String::new(), Vec::new());
         for Fact { actor, action, thing, place } in &facts {
             starts.push(context.len());
@@ -42,19 +45,19 @@ pub fn questions(examples: usize, seed: u64) -> QuestionDataset {
         let context: Arc<str> = context.trim_end().into();
         for _ in 0..QUESTIONS_PER_ARTICLE {
             let is_told = dice.uniform() >= UNANSWERABLE;
-            let asked = match is_told {
-                true => facts[dice.below(facts.len())],
-                false => Fact::draw(&mut dice, topic),
+            let (asked, answers) = match dice.below(facts.len()) {
+                index if is_told => {
+                    let answer =
+                        Answer { text: facts[index].actor.to_string(), start: starts[index] };
+                    (facts[index], vec![answer])
+                }
+                index => (Fact { thing: dice.pick(untold), ..facts[index] }, Vec::new()),
             };
             let Fact { action, thing, place, .. } = asked;
-            let is_asked = |fact: &&Fact| Fact { actor: asked.actor, ..**fact } == asked;
-            // Two actors may have done the same: each is right.
-            let told = facts.iter().zip(&starts).filter(|(fact, _)| is_asked(fact));
-            let answers = told.map(|(fact, &start)| Answer { text: fact.actor.to_string(), start });
             questions.push(Question {
                 question: format!("who {action} the {thing} in the {place}"),
                 context: context.clone(),
-                answers: answers.collect(),
+                answers,
             });
             keys.push(format!("article {article}"));
         }

@@ -1,5 +1,7 @@
 //! `partition`, `profile`, `verify`.
 
+use std::path::PathBuf;
+
 use burn::tensor::DType;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -123,7 +125,21 @@ pub fn verify(args: &VerifyArgs) -> Result<Output> {
     };
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     let (mut worst_code, mut failed) = (None, 0);
-    for folder in &args.cases {
+    // So that a pattern such as `golden/*` may also match a folder of something else.
+    let (cases, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        args.cases.iter().partition(|folder| !folder.is_dir() || folder.join("case.json").exists());
+    if cases.is_empty() {
+        return Err(Error::Input(format!(
+            "there is no reference case in {}: no `case.json`",
+            others.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
+        )));
+    }
+    for folder in others {
+        let name = folder.display().to_string();
+        lines.push(format!("skipped {name}: it has no case.json"));
+        rows.push(json!({"case": name, "skipped": true}));
+    }
+    for &folder in &cases {
         let name = folder.display().to_string();
         let case = Case::load(folder, &device, dtype).map_err(Error::from);
         match case.and_then(|case| Ok(case.deviations()?)) {
@@ -150,7 +166,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Output> {
         }
     }
     let mut output = Output::new(lines.join("\n"), json!({"cases": rows}))?;
-    let message = format!("{failed} of {} cases failed", args.cases.len());
+    let message = format!("{failed} of {} cases failed", cases.len());
     output.failure = match worst_code {
         _ if failed == 0 => None,
         Some(spry_runner::error::BAD_INPUT) => Some(Error::Input(message)),
