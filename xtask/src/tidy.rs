@@ -21,6 +21,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// The only library that prints, plots and writes results.
 const RUNNER: &str = "crates/spry-runner/";
 
+/// Where checkpoints are mapped into memory.
+const UNSAFE: &str = "crates/spry-models/src/checkpoint.rs";
+
 /// Checks all conventions and lists every violation.
 pub fn check(root: &Path) -> Result<()> {
     let mut violations = Vec::new();
@@ -59,6 +62,11 @@ fn check_source(root: &Path, file: &Path, violations: &mut Vec<String>) -> Resul
         if is_library && prints.iter().any(|print| code.starts_with(print)) {
             violations.push(format!("{name}:{}: a library prints", number + 1));
         }
+    }
+    // The one place is reasoned about in an ADR.
+    let is_unsafe = |line: &str| line.trim_start().starts_with("#[allow(unsafe_code)]");
+    if name != UNSAFE && text.lines().any(is_unsafe) {
+        violations.push(format!("{name}: only {UNSAFE} may have an `unsafe` block (ADR 0015)"));
     }
     // Strategies see parameters, roles and groups; how tensors are laid out is not their business.
     if name.starts_with("crates/spry-strategies/src") && text.contains("burn::") {

@@ -101,7 +101,8 @@ impl Dataset {
         for path in files {
             read_rows(path, &layout.columns(), |row, fields| reader.read(path, row, fields))?;
         }
-        reader.finish(name)
+        let place = files.first().map_or(name.to_string(), |path| path.display().to_string());
+        reader.finish(name, place)
     }
 
     /// Name for messages and results.
@@ -285,10 +286,11 @@ impl<'a> Reader<'a> {
         Ok(Some(number))
     }
 
-    fn finish(self, name: &str) -> Result<Dataset> {
+    /// The dataset; `place` is where there should have been examples.
+    fn finish(self, name: &str, place: String) -> Result<Dataset> {
         let (name, keys) = (name.to_string(), self.keys);
         if self.texts.is_empty() && self.questions.is_empty() {
-            return Err(Error::Empty { name });
+            return Err(Error::Empty { name: place });
         }
         if self.layout.task == Task::QuestionAnswering {
             return Ok(QuestionDataset { name, questions: self.questions, keys }.into());

@@ -76,7 +76,7 @@ fn bad_data_is_an_error_that_names_file_row_and_column() {
         ),
         (
             |file| write(file, "text", &[("x", 0), ("y", 4)], Compression::SNAPPY),
-            &["row 1", "column `label`", "must be below 4"],
+            &["row 1", "column `label`", "must be at least 0 and below 4"],
         ),
         (
             |file| write(file, "text", &[("x", -1)], Compression::SNAPPY),

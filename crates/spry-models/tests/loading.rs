@@ -252,7 +252,9 @@ fn lora_goes_onto_any_linear_layer_in_groups_by_depth() {
     let error = lora(&["queery"]).unwrap_err().to_string();
     assert!(error.contains("`queery`") && error.contains("query"), "{error}");
     assert!(lora(&["classifier"]).is_err(), "the head is trained as it is");
-    assert!(lora(&[]).is_err());
+    let paths =
+        |targets: &[&str]| lora(targets).unwrap().paths().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(paths(&[]), paths(&["query", "value"]), "the family's");
     let rank_0 = Peft::Lora(LoraConfig { r: 0, ..Default::default() });
     assert!(rank_0.trainable(&model, &Seed::new(0)).is_err());
 }

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use spry_core::ParamSet;
 use spry_data::Hub;
 use spry_data::files::write_atomically;
-use spry_models::checkpoint;
 use spry_models::peft::adapter;
+use spry_models::{LoadOptions, Model, checkpoint};
 
 use crate::inputs::ModelFolder;
 use crate::run::{RunFolder, Summary};
@@ -50,17 +51,36 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
         )));
     }
     let config = folder.read_config()?;
+    let mut with_other_head = None;
     let is_whole_model = files.iter().any(|(path, _)| path.ends_with(checkpoint::MODEL));
     if is_whole_model || with_base_model {
         let classes = Summary::read(&folder.summary())?.classes;
         let base = if is_whole_model { to.to_path_buf() } else { to.join("base") };
-        let of_model = model_files(&config, &classes, hub, !is_whole_model)?;
+        let has_own_head = !is_whole_model && config.model.fresh_head;
+        let of_model = model_files(&config, &classes, hub, !is_whole_model && !has_own_head)?;
+        if has_own_head {
+            // The checkpoint's head may be for other classes; Python would refuse to load it.
+            let options = LoadOptions {
+                task: config.dataset.layout.task,
+                num_labels: Some(classes.len().max(1)),
+                fresh_head: true,
+                seed: config.seed,
+                ..Default::default()
+            };
+            let from = ModelFolder::find(&config.model, hub)?;
+            with_other_head = Some((base.clone(), Model::load(from.path(), &options)?));
+        }
         files.extend(of_model.into_iter().map(|(name, contents)| (base.join(name), contents)));
     }
     for (path, contents) in &files {
         write_atomically(path, contents)?;
     }
-    Ok(files.into_iter().map(|(path, _)| path).collect())
+    let mut paths: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
+    if let Some((base, model)) = with_other_head {
+        model.save(&base, &ParamSet::new())?;
+        paths.push(base.join(checkpoint::MODEL));
+    }
+    Ok(paths)
 }
 
 /// A model's configuration and tokenizer, and its weights if asked for, each with its name. The

@@ -327,19 +327,21 @@ fn cases_are_verified() {
         command.output().unwrap().status.code()
     };
     assert_eq!((strict("f64"), strict("f32")), (Some(0), Some(1)));
-    // One bad folder among good ones: the others are still checked.
+    // One bad case among good ones: the others are still checked. What is no case is skipped.
+    let bad = folder.path().join("bad");
+    std::fs::create_dir(&bad).unwrap();
+    std::fs::write(bad.join("case.json"), "{").unwrap();
     let output = spry(folder.path())
         .arg("verify")
-        .args([&lora, folder.path()])
+        .args([&lora, &bad, folder.path()])
         .args(["--format", "json"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let printed = json(&String::from_utf8(output.stdout).unwrap());
-    assert_eq!(
-        (&printed["cases"][0]["passed"], &printed["cases"][1]["passed"]),
-        (&true.into(), &false.into())
-    );
+    let [skipped, good, bad] = [0, 1, 2].map(|index| &printed["cases"][index]);
+    assert_eq!(skipped["skipped"], true);
+    assert_eq!((&good["passed"], &bad["passed"]), (&true.into(), &false.into()));
 }
 
 #[test]

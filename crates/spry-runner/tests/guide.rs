@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{TEXT_AND_LABEL, case, tiny_bert, write_parquet};
+use common::{TEXT_AND_LABEL, case, tiny_bert, write_parquet, write_texts};
+use spry_data::TextExample;
 use spry_runner::bundled;
 
 fn root() -> PathBuf {
@@ -36,6 +37,24 @@ fn write_news(path: &Path) {
     write_parquet(path, TEXT_AND_LABEL, &texts, &labels);
 }
 
+/// Reviews with two columns of text, and a class that is a word.
+fn write_reviews(path: &Path) {
+    let news = bundled::dataset();
+    let texts: Vec<&str> = news.examples.iter().take(400).map(|e| e.text.as_str()).collect();
+    let verdict = |e: &TextExample| if e.label < 2 { "bad" } else { "good" };
+    let verdicts: Vec<&str> = news.examples.iter().take(400).map(verdict).collect();
+    write_texts(path, &[("title", &texts), ("body", &texts), ("verdict", &verdicts)]);
+}
+
+/// Files that a page shows: blocks of TOML whose first line is a comment with their name.
+fn write_files(page: &str, folder: &Path) {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    for block in text.split("```toml\n# ").skip(1) {
+        let (name, contents) = block.split_once('\n').unwrap();
+        fs::write(folder.join(name), contents.split("```").next().unwrap()).unwrap();
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -50,6 +69,7 @@ fn prepare(folder: &Path) -> PathBuf {
     write_news(&folder.join("my-news/train.parquet"));
     copy(&tiny_bert(), &folder.join("my-model"));
     copy(&case("bert-lora"), &folder.join("my-case"));
+    write_reviews(&folder.join("my-reviews/train.parquet"));
     let cache = folder.join("cache/hub");
     let snapshot = |repository: &str| {
         let repository = cache.join(repository);
@@ -69,6 +89,7 @@ fn prepare(folder: &Path) -> PathBuf {
 fn follow(page: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let cache = prepare(folder.path());
+    write_files(page, folder.path());
     let programs = Path::new(env!("CARGO_BIN_EXE_spry")).parent().unwrap();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = [programs.to_path_buf()].into_iter().chain(std::env::split_paths(&path));
@@ -121,6 +142,12 @@ fn check_cargo(command: &str) {
 #[test]
 fn the_guide_can_be_followed() {
     assert!(follow("docs/guide.md") >= 15);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_page_about_datasets_can_be_followed() {
+    assert!(follow("docs/datasets.md") >= 3);
 }
 
 #[cfg(unix)]

@@ -12,6 +12,8 @@ use std::process::Command;
 
 use common::{SMALL, small_run, spry, succeed};
 use serde_json::Value;
+use spry_data::{synthetic, tokenize};
+use spry_models::{LoadOptions, Model};
 use spry_runner::run::metrics::read_rounds;
 use spry_runner::run::records::{RoundRow, curve};
 
@@ -60,6 +62,79 @@ fn peft_loads_what_is_exported() {
     }
 }
 
+/// A tiny model of a family with random weights, as a Hugging Face directory.
+fn write_model(family: &str, folder: &Path) {
+    let sizes = match family {
+        "distilbert" => r#""dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24"#,
+        "opt" => {
+            r#""hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 24,
+            "word_embed_proj_dim": 12, "do_layer_norm_before": false, "init_std": 0.3"#
+        }
+        _ => {
+            r#""hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "intermediate_size": 24, "embedding_size": 12, "initializer_range": 0.3"#
+        }
+    };
+    let vocabulary = synthetic::vocabulary();
+    let config = format!(
+        r#"{{"model_type": "{family}", "vocab_size": {}, "max_position_embeddings": 80,
+        "pad_token_id": 0, {sizes}}}"#,
+        vocabulary.len()
+    );
+    let model = Model::random(&config, &LoadOptions::default()).unwrap();
+    model.save(folder, &Default::default()).unwrap();
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    tokenize::write_wordpiece(&folder.join("tokenizer.json"), &vocabulary).unwrap();
+}
+
+/// Every family, with heads of one layer and of two, for both tasks: what is exported computes the
+/// same in Python.
+#[test]
+fn peft_loads_every_family() {
+    let Some(python) = python(&PEFT) else { return };
+    let lora = |family| (family, "ag_news", "peft=lora");
+    for (family, dataset, peft) in [
+        lora("roberta"),
+        lora("distilbert"),
+        lora("albert"),
+        lora("llama"),
+        lora("opt"),
+        ("distilbert", "ag_news", "peft=ia3"),
+        ("llama", "ag_news", "peft=ia3"),
+        ("bert", "squad_v2", "peft.use_rslora=true"),
+        ("roberta", "squad_v2", "peft=lora"),
+        ("opt", "squad_v2", "peft=lora"),
+        ("bert", "snli", "peft.modules_to_save=pooler.dense"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        write_model(family, &model);
+        let preset = format!("{dataset}-fedavg");
+        let mut run = spry(folder.path());
+        run.args(["run", "--preset", &preset, "--out", "run", "--set", peft, "--set"]);
+        run.arg(format!("model.name_or_path={}", model.display()));
+        for option in [
+            "dataset.source=synthetic",
+            "dataset.max_examples=80",
+            "dataset.num_clients=4",
+            "dataset.max_length=48",
+            "cohort_size=4",
+            "num_server_rounds=1",
+            "model.fresh_head=true",
+            "learning_rate=0.05",
+        ] {
+            run.args(["--set", option]);
+        }
+        succeed(&mut run);
+        succeed(spry(folder.path()).args(["export", "run", "exported", "--with-base-model"]));
+        let (exported, case) = (folder.path().join("exported"), folder.path().join("case"));
+        succeed(script(&python, "reference_case.py").args([&exported, &case]));
+        let text = succeed(spry(folder.path()).args(["verify", "case"]));
+        println!("{family}, {dataset}, {peft}: {text}");
+        assert!(text.starts_with("ok "), "{family}, {dataset}, {peft}: {text}");
+    }
+}
+
 #[test]
 fn transformers_loads_whole_models() {
     let Some(python) = python(&PEFT) else { return };
@@ -80,7 +155,7 @@ fn transformers_loads_whole_models() {
 /// The logits of a model directory for one text.
 fn logits(folder: &Path, ids: &[i64]) -> Vec<f64> {
     use spry_core::{DualParams, Seed};
-    use spry_models::{LoadOptions, Model, Peft, PeftModel};
+    use spry_models::{Peft, PeftModel};
     let model = Model::load(folder, &LoadOptions::default()).unwrap();
     assert!(model.fresh().is_empty(), "{:?}", model.fresh());
     let model = PeftModel::new(std::sync::Arc::new(model), Peft::Head).unwrap();

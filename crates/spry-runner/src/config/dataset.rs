@@ -172,11 +172,13 @@ impl DatasetConfig {
     ///
     /// [`Error::Input`] for values that are out of their range or contradict each other.
     pub fn validate(&self) -> Result<()> {
-        // Their messages name an option of this table.
-        let of_table =
-            |error: spry_data::Error| Error::Input(error.to_string().replacen('`', "`dataset.", 1));
-        self.layout.validate().map_err(of_table)?;
-        self.partitioner.validate().map_err(of_table)?;
+        // Their messages begin with the option, without the table it is in.
+        let of = |table: &str| {
+            let prefix = format!("`{table}.");
+            move |error: spry_data::Error| Error::Input(error.to_string().replacen('`', &prefix, 1))
+        };
+        self.layout.validate().map_err(of("dataset"))?;
+        self.partitioner.validate().map_err(of("dataset.partitioner"))?;
         if !(self.train_share > 0.0 && self.train_share <= 1.0) {
             return Err(Error::Input(format!(
                 "`dataset.train_share` is {}, but must be above 0 and at most 1",

@@ -92,3 +92,23 @@ pub fn write_parquet(path: &Path, schema: &str, texts: &[&str], labels: &[f64]) 
     group.close().unwrap();
     writer.close().unwrap();
 }
+
+/// Writes a Parquet file with columns of texts.
+pub fn write_texts(path: &Path, columns: &[(&str, &[&str])]) {
+    let fields: Vec<String> =
+        columns.iter().map(|(name, _)| format!("required binary {name} (UTF8);")).collect();
+    let schema = format!("message m {{ {} }}", fields.join(" "));
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = fs::File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for (_, texts) in columns {
+        let values: Vec<ByteArray> = texts.iter().map(|text| (*text).into()).collect();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}

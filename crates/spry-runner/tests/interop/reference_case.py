@@ -13,22 +13,28 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch.func import functional_call, jvp
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 TEXTS = [
     "ministers condemned the treaty in the capital",
     "the striker",
     "traders sold shares after the merger, and the market closed lower than expected",
 ]
+QUESTION = "who scored the goal in the stadium"
 
 if len(sys.argv) != 3:
     sys.exit(__doc__)
 exported, case = Path(sys.argv[1]), Path(sys.argv[2])
 saved = load_file(exported / "adapter_model.safetensors")
+adapter = json.loads((exported / "adapter_config.json").read_text())
+has_spans = adapter["task_type"] == "QUESTION_ANS"
+classes = AutoModelForQuestionAnswering if has_spans else AutoModelForSequenceClassification
 # PyTorch has no forward mode for its fused attention.
-model = AutoModelForSequenceClassification.from_pretrained(
-    exported / "base", attn_implementation="eager"
-)
+model = classes.from_pretrained(exported / "base", attn_implementation="eager")
 model = PeftModel.from_pretrained(model, exported, is_trainable=True)
 
 # Every exported value must be where peft computes with it.
@@ -52,8 +58,17 @@ model = model.double().eval()
 tokenizer = PreTrainedTokenizerFast(
     tokenizer_file=str(exported / "base/tokenizer.json"), pad_token="[PAD]"
 )
-batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=True))
-batch["labels"] = torch.arange(len(TEXTS)) % model.config.num_labels
+# Only some families have segments, and peft's model for spans does not hand them on.
+has_segments = getattr(model.config, "type_vocab_size", 0) > 1 and not has_spans
+texts = ([QUESTION] * len(TEXTS), TEXTS) if has_spans else (TEXTS,)
+batch = dict(
+    tokenizer(*texts, padding=True, return_tensors="pt", return_token_type_ids=has_segments)
+)
+if has_spans:
+    batch["start_positions"] = torch.tensor([9, 0, 10])
+    batch["end_positions"] = torch.tensor([10, 0, 12])
+else:
+    batch["labels"] = torch.arange(len(TEXTS)) % model.config.num_labels
 
 torch.manual_seed(0)
 values = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
@@ -62,6 +77,8 @@ tangents = {name: torch.randn_like(value) for name, value in values.items()}
 
 def forward(values):
     output = functional_call(model, values, kwargs=batch)
+    if has_spans:
+        return output.loss, torch.stack([output.start_logits, output.end_logits])
     return output.loss, output.logits
 
 
@@ -76,12 +93,11 @@ for prefix, group in [("param", values), ("tangent", tangents), ("grad", gradien
 tensors |= {"expected.logits": logits, "expected.logits_tangent": logits_tangent}
 tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
 save_file(tensors, case / "case.safetensors")
-peft_type = json.loads((exported / "adapter_config.json").read_text())["peft_type"].lower()
 (case / "case.json").write_text(
     json.dumps(
         {
-            "peft": peft_type,
-            "task": "seqcls",
+            "peft": adapter["peft_type"].lower(),
+            "task": "qa" if has_spans else "seqcls",
             "loss": loss.item(),
             "jvp": loss_tangent.item(),
             "trainable": list(values),
