@@ -85,6 +85,7 @@ pub const SST2: DatasetSpec = DatasetSpec {
 pub const YELP_POLARITY: DatasetSpec = DatasetSpec {
     name: "yelp_polarity",
     hub_id: "fancyzhx/yelp_polarity",
+    configuration: Some("plain_text"),
     labels: &["negative", "positive"],
     clients: 1000,
     ..TEXT_AND_LABEL
@@ -94,6 +95,7 @@ pub const YELP_POLARITY: DatasetSpec = DatasetSpec {
 pub const YAHOO_ANSWERS: DatasetSpec = DatasetSpec {
     name: "yahoo_answers",
     hub_id: "community-datasets/yahoo_answers_topics",
+    configuration: Some("yahoo_answers_topics"),
     text_columns: &["question_title", "question_content", "best_answer"],
     label_column: "topic",
     labels: &[
@@ -117,6 +119,7 @@ pub const YAHOO_ANSWERS: DatasetSpec = DatasetSpec {
 pub const SNLI: DatasetSpec = DatasetSpec {
     name: "snli",
     hub_id: "stanfordnlp/snli",
+    configuration: Some("plain_text"),
     splits: &["train", "validation", "test"],
     text_columns: &["premise"],
     pair_columns: &["hypothesis"],
@@ -159,6 +162,7 @@ pub const MULTIRC: DatasetSpec = DatasetSpec {
 pub const SQUAD_V2: DatasetSpec = DatasetSpec {
     name: "squad_v2",
     hub_id: "rajpurkar/squad_v2",
+    configuration: Some("squad_v2"),
     splits: &["train", "validation"],
     task: Task::QuestionAnswering,
     text_columns: &["question"],

@@ -408,7 +408,7 @@ fn pairs_without_a_label_are_left_out_together_with_their_keys() {
 #[test]
 fn a_dataset_of_which_all_is_left_out_is_empty() {
     let columns = [texts("premise", &["p"]), texts("hypothesis", &["h"]), numbers("label", &[-1])];
-    check_fails(&spec::SNLI.layout(), &columns, &["test has no examples"]);
+    check_fails(&spec::SNLI.layout(), &columns, &["has no examples"]);
 }
 
 #[test]
@@ -654,8 +654,8 @@ fn answers_of_another_shape_are_errors() {
     let mut columns = squad(rows);
     let starts = &mut columns[4].leaves[1];
     starts.values = Values::Ints(vec![11]);
-    starts.definitions.pop();
-    starts.repetitions.pop();
+    starts.definitions.truncate(1);
+    starts.repetitions.truncate(1);
     check_fails(&layout, &columns, &["row 0", "column `answers`", "2 texts, but 1 starts"]);
 
     let mut columns = squad(rows);

@@ -258,3 +258,76 @@ fn lora_goes_onto_any_linear_layer_in_groups_by_depth() {
     let rank_0 = Peft::Lora(LoraConfig { r: 0, ..Default::default() });
     assert!(rank_0.trainable(&model, &Seed::new(0)).is_err());
 }
+
+/// The fixture's tensors in two files with an index, as Hugging Face writes large models.
+fn write_shards(folder: &Path) {
+    std::fs::copy(fixture().join("config.json"), folder.join("config.json")).unwrap();
+    let all = tensors();
+    let mut places = serde_json::Map::new();
+    for (number, part) in all.chunks(all.len().div_ceil(2)).enumerate() {
+        let name = format!("model-0000{}-of-00002.safetensors", number + 1);
+        let bytes: Vec<Vec<u8>> = part
+            .iter()
+            .map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect())
+            .collect();
+        let views = part.iter().zip(&bytes).map(|((tensor, shape, _), bytes)| {
+            places.insert(tensor.clone(), name.clone().into());
+            let dtype = safetensors::Dtype::F32;
+            let view = safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes);
+            (tensor.clone(), view.unwrap())
+        });
+        let views: Vec<_> = views.collect();
+        let bytes = safetensors::serialize(views, None).unwrap();
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let index = serde_json::json!({"metadata": {"total_size": 0}, "weight_map": places});
+    std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+}
+
+#[test]
+fn checkpoints_in_several_files_load() {
+    let folder = tempfile::tempdir().unwrap();
+    write_shards(folder.path());
+    let whole = Model::load(&fixture(), &LoadOptions::default()).unwrap();
+    let sharded = Model::load(folder.path(), &LoadOptions::default()).unwrap();
+    assert!(sharded.fresh().is_empty());
+    for (path, weight) in whole.weights().iter() {
+        assert_eq!(sharded.weights().get(path).unwrap().to_vec(), weight.to_vec(), "{path}");
+    }
+}
+
+#[test]
+fn unusable_indices_are_errors_that_say_what_is_wrong() {
+    type Spoil = fn(&Path, &Path);
+    let cases: [(Spoil, &str); 5] = [
+        (|_, index| std::fs::write(index, "{").unwrap(), "EOF"),
+        (|_, index| std::fs::write(index, r#"{"metadata": {}}"#).unwrap(), "`weight_map`"),
+        (
+            |folder, _| {
+                std::fs::remove_file(folder.join("model-00002-of-00002.safetensors")).unwrap();
+            },
+            "model-00002-of-00002.safetensors: No such file",
+        ),
+        (
+            |folder, _| {
+                let file = |n| folder.join(format!("model-0000{n}-of-00002.safetensors"));
+                std::fs::copy(file(1), file(2)).unwrap();
+            },
+            "which it should have",
+        ),
+        (
+            |_, index| {
+                let text = std::fs::read_to_string(index).unwrap();
+                std::fs::write(index, text.replace("model-00001", "../model-00001")).unwrap();
+            },
+            "is not the name of a file beside it",
+        ),
+    ];
+    for (spoil, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        write_shards(folder.path());
+        spoil(folder.path(), &folder.path().join("model.safetensors.index.json"));
+        let error = Model::load(folder.path(), &LoadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use common::{SMALL, TEXT_AND_LABEL, case, small_run, spry, stderr, tiny_bert, write_parquet};
+use common::{
+    SMALL, TEXT_AND_LABEL, case, small_run, spry, stderr, tiny_bert, write_parquet, write_texts,
+};
 
 /// Arguments, a part of the message, and the exit code.
 type Case<'a> = (&'a str, &'a str, i32);
@@ -100,7 +102,43 @@ fn flags_and_options() {
             ),
             ("run ~ --out out --set peft.r=0", "`r` is 0", 2),
             ("run ~ --out out --set peft.target_modules=[\"qerry\"]", "target module `qerry`", 2),
-            ("run ~ --out out --set peft.target_modules=[]", "`target_modules` is empty", 2),
+            (
+                "run ~ --out out --set peft.modules_to_save=[\"poler\"]",
+                "`modules_to_save` is `poler`",
+                2,
+            ),
+            ("run ~ --out out --set dataset.splits=[]", "`dataset.splits` is empty", 2),
+            ("run ~ --out out --set dataset.labels=a,b,a", "with `a` twice", 2),
+            ("run ~ --out out --set dataset.partitioner=natural", "needs `dataset.key_column`", 2),
+            (
+                "run ~ --out out --set dataset.question_answering.doc_stride=9",
+                "`task` = question-answering",
+                2,
+            ),
+            ("run ~ --out out --set dataset.task=regression", "unknown variant `regression`", 2),
+            (
+                "run ~ --out out --set dataset.task=question-answering",
+                "`dataset.pair_columns` is empty",
+                2,
+            ),
+            (
+                "run --preset squad_v2-spry --set dataset.source=synthetic --set model=tiny-bert \
+                 --set dataset.question_answering.doc_stride=60 --out out",
+                "`doc_stride` is 60, but must be below 45",
+                2,
+            ),
+            (
+                "run --preset squad_v2-spry --set dataset.question_answering.decode.n_best_size=0 \
+                 --out out",
+                "`dataset.question_answering.decode.n_best_size` is 0",
+                2,
+            ),
+            (
+                "run --preset ag_news-spry --set dataset.source=synthetic --set model=tiny-bert \
+                 --set dataset.labels=a,b,c,d,e,f,g,h,i,j,k --out out",
+                "at most 10 for a generated stand-in",
+                2,
+            ),
             ("run ~ --out out --set peft=qlora", "unknown variant `qlora`", 2),
             ("run ~ --out out --set experiment=../../x", "`experiment`", 2),
             ("run ~ --set experiment=", "`experiment`", 2),
@@ -187,6 +225,8 @@ fn datasets() {
     data("fractions", fractions, &["one"], &[0.5]);
     let numbers = "message m { required int64 text; required int64 label; }";
     data("numbers", numbers, &["one"], &[0.0]);
+    let words = [("text", &["one", "two"][..]), ("label", &["good", "so-so"][..])];
+    write_texts(&folder.path().join("words/train.parquet"), &words);
     let torn = folder.path().join("torn/train.parquet");
     data("torn", good, &["one", "two"], &[0.0, 1.0]);
     let bytes = fs::read(&torn).unwrap();
@@ -205,6 +245,22 @@ fn datasets() {
             ("run ~ --out out --set dataset=torn", "not a readable Parquet file", 2),
             ("run ~ --out out --set dataset=no-files", "no Parquet file for split `train`", 2),
             ("partition --dataset column", "has no column `label`", 2),
+            (
+                "run ~ --out out --set dataset=few --set dataset.text_columns=body",
+                "has no column `body`; its columns are text, label",
+                2,
+            ),
+            (
+                "run ~ --out out --set dataset=few --set dataset.pair_columns=other",
+                "has no column `other`",
+                2,
+            ),
+            ("run ~ --out out --set dataset=words", "name the classes in `labels`", 2),
+            (
+                "run ~ --out out --set dataset=words --set dataset.labels=good,bad",
+                "row 1, column `label`: the label is `so-so`, but must be one of good, bad",
+                2,
+            ),
         ],
     );
 }
