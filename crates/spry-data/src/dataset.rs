@@ -217,12 +217,17 @@ impl<'a> Reader<'a> {
             let mut texts = Vec::new();
             for column in columns {
                 match fields.next().unwrap_or(Field::Null) {
-                    // Of several, one may be left out.
+                    // Of several, some may be left out, but not all.
                     Field::Null if columns.len() > 1 => {}
                     field => texts.push(text(field).map_err(|reason| bad(column, reason))?),
                 }
             }
-            Ok(texts.join(" "))
+            match (columns.first(), texts.is_empty()) {
+                (Some(first), true) => {
+                    Err(bad(first, "all parts of the text are missing".to_string()))
+                }
+                _ => Ok(texts.join(" ")),
+            }
         };
         let text_or_question = joined(&layout.text_columns)?;
         let pair = joined(&layout.pair_columns)?;
@@ -251,7 +256,8 @@ impl<'a> Reader<'a> {
         }
         if let Some(column) = &layout.key_column {
             let key = match fields.next().unwrap_or(Field::Null) {
-                Field::Str(key) => Ok(key),
+                Field::Null => Err("the key is missing".to_string()),
+                field @ (Field::Str(_) | Field::Bytes(_)) => text(field),
                 field => integer(&field).map(|key| key.to_string()),
             };
             self.keys.push(key.map_err(|reason| bad(column, reason))?);
@@ -262,8 +268,9 @@ impl<'a> Reader<'a> {
     /// The class number, from a number or a name; `None` for one that is to be left out.
     fn label(&self, field: Field) -> Result<Option<usize>, String> {
         let labels = &self.layout.labels;
-        if let Field::Str(name) = &field {
-            let number = labels.iter().position(|label| label == name);
+        if matches!(field, Field::Str(_) | Field::Bytes(_)) {
+            let name = text(field)?;
+            let number = labels.iter().position(|label| *label == name);
             return match (number, labels.is_empty()) {
                 (Some(number), _) => Ok(Some(number)),
                 (None, true) => {

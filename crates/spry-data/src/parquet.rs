@@ -91,6 +91,9 @@ pub(crate) fn integer(field: &Field) -> Result<i64, String> {
     }
 }
 
+/// Where an answer may be, nearest first: some of SQuAD's are said to be off by a character or two.
+const NEAR: [i64; 5] = [0, -1, 1, -2, 2];
+
 /// The answers to a question about a context, as SQuAD has them: a group of the lists `text` and
 /// `answer_start`, the latter in characters. Empty lists, or none at all, are no answer.
 pub(crate) fn answers(field: &Field, context: &str) -> Result<Vec<Answer>, String> {
@@ -116,9 +119,12 @@ pub(crate) fn answers(field: &Field, context: &str) -> Result<Vec<Answer>, Strin
     }
     let answer = |(field, start): (Field, &Field)| {
         let (text, characters) = (text(field)?, integer(start)?);
-        let mut places = context.char_indices().map(|(place, _)| place);
-        let start = usize::try_from(characters).ok().and_then(|nth| places.nth(nth));
-        match start.filter(|&start| context[start..].starts_with(&text)) {
+        let place_of = |character: i64| {
+            let character = usize::try_from(character).ok()?;
+            let (place, _) = context.char_indices().nth(character)?;
+            context[place..].starts_with(&text).then_some(place)
+        };
+        match NEAR.iter().find_map(|shift| place_of(characters + shift)) {
             Some(start) => Ok(Answer { text, start }),
             None => Err(format!("`{text}` is not at character {characters} of the context")),
         }

@@ -312,9 +312,12 @@ impl Layout {
                 let expected = "the column of the context, which question answering needs";
                 return invalid("pair_columns", "empty".to_string(), expected);
             }
-            if !self.labels.is_empty() || !self.dropped_labels.is_empty() {
-                let expected = "empty, as are `dropped_labels`, for question answering";
+            let expected = "empty for question answering";
+            if !self.labels.is_empty() {
                 return invalid("labels", format!("{:?}", self.labels), expected);
+            }
+            if !self.dropped_labels.is_empty() {
+                return invalid("dropped_labels", format!("{:?}", self.dropped_labels), expected);
             }
         }
         Ok(())

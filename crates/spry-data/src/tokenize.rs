@@ -14,6 +14,10 @@ use tokenizers::{
 use crate::files::write_atomically;
 use crate::{Error, Result, TextExample};
 
+/// Tokens that serve as padding, the first that there is.
+const PADDING_TOKENS: [&str; 6] =
+    ["[PAD]", "<pad>", "<|finetune_right_pad_id|>", "<unk>", "<|end_of_text|>", "</s>"];
+
 /// A tokenizer with truncation and without padding: batches are padded when they are formed.
 #[derive(Debug)]
 pub struct TextTokenizer {
@@ -77,11 +81,10 @@ impl TextTokenizer {
             direction: TruncationDirection::Right,
         };
         let configured_pad = tokenizer.get_padding().map(|padding| padding.pad_id);
-        // Llama's tokenizer has none. Any token serves, as nothing attends to it.
-        let pad_id = configured_pad
-            .or_else(|| tokenizer.token_to_id("[PAD]"))
-            .or_else(|| tokenizer.token_to_id("<pad>"))
-            .unwrap_or(0);
+        // Llama's tokenizers have none. Nothing attends to it, so any token serves here; Python
+        // needs one that no text ends in.
+        let named = PADDING_TOKENS.iter().find_map(|token| tokenizer.token_to_id(token));
+        let pad_id = configured_pad.or(named).unwrap_or(0);
         tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
         tokenizer.with_padding(None::<PaddingParams>);
         Ok(Self { tokenizer, max_length, special_tokens, pad_id, location })
@@ -117,6 +120,11 @@ impl TextTokenizer {
         let mut tokenizer = self.tokenizer.clone();
         tokenizer.with_truncation(params).map_err(|error| self.failed(error))?;
         Ok(tokenizer)
+    }
+
+    /// Its file.
+    pub(crate) fn location(&self) -> &str {
+        &self.location
     }
 
     pub(crate) fn failed(&self, error: tokenizers::Error) -> Error {

@@ -44,6 +44,8 @@ struct Expected {
 struct CaseFile {
     #[serde(default)]
     task: CaseTask,
+    /// Whether the model was given the segments of the tokens.
+    uses_segments: Option<bool>,
     peft: String,
     loss: f64,
     jvp: f64,
@@ -105,7 +107,8 @@ impl Case {
         let file = Checkpoint::open(&folder.join("case.safetensors"))?;
         // peft's model for question answering does not hand segment ids on to the model in it.
         let is_wrapped = case.trainable.iter().any(|name| name.starts_with(WRAPPED));
-        let batch = read_batch(&file, task, task != Task::QuestionAnswering || !is_wrapped)?;
+        let uses_segments = task != Task::QuestionAnswering || !is_wrapped;
+        let batch = read_batch(&file, task, case.uses_segments.unwrap_or(uses_segments))?;
         let set = |prefix: &str| -> Result<ParamSet> {
             let read = |name: &String| {
                 let path = path_of(name);

@@ -48,10 +48,27 @@ struct Index {
 impl Index {
     fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        serde_json::from_str(&text).map_err(|error| Error::Checkpoint {
-            path: path.to_path_buf(),
-            reason: error.to_string(),
-        })
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Index { path: path.to_path_buf(), reason: error.to_string() })
+    }
+
+    /// Names of the files, sorted.
+    fn files(&self, path: &Path) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self.weight_map.values().cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        let is_beside = |name: &&String| {
+            let mut parts = Path::new(name).components();
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        };
+        // Whoever wrote the index must not choose files elsewhere.
+        match names.iter().find(|name| !is_beside(name)) {
+            Some(name) => Err(Error::Index {
+                path: path.to_path_buf(),
+                reason: format!("`{name}` is not the name of a file beside it"),
+            }),
+            None => Ok(names),
+        }
     }
 }
 
@@ -59,23 +76,9 @@ impl Index {
 ///
 /// # Errors
 ///
-/// [`Error::Io`], or [`Error::Checkpoint`] if it is no index, or names files elsewhere.
+/// [`Error::Io`], or [`Error::Index`] if it is no index, or names files elsewhere.
 pub fn files_of_index(path: &Path) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Index::read(path)?.weight_map.into_values().collect();
-    names.sort_unstable();
-    names.dedup();
-    let is_beside = |name: &&String| {
-        let mut parts = Path::new(name).components();
-        matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
-    };
-    // Whoever wrote the index must not choose files elsewhere.
-    match names.iter().find(|name| !is_beside(name)) {
-        Some(name) => Err(Error::Checkpoint {
-            path: path.to_path_buf(),
-            reason: format!("`{name}` is not the name of a file beside it"),
-        }),
-        None => Ok(names),
-    }
+    Index::read(path)?.files(path)
 }
 
 impl Checkpoint {
@@ -95,29 +98,42 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and [`Error::Checkpoint`] if the index cannot be read, or a file
-    /// lacks a tensor that the index says it has.
+    /// As [`open`](Self::open), [`Error::Index`] if the index cannot be read, or does not list just
+    /// what the files have, and [`Error::NotSafetensors`] for weights of another format.
     pub fn of_model(folder: &Path) -> Result<Self> {
         let (whole, index) = (folder.join(MODEL), folder.join(MODEL_INDEX));
-        match !whole.exists() && index.exists() {
-            true => Self::open_index(folder, &index),
-            false => Self::open(&whole),
+        if whole.exists() {
+            return Self::open(&whole);
+        }
+        if index.exists() {
+            return Self::open_index(folder, &index);
+        }
+        let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+        match pickled.into_iter().find(|name| folder.join(name).exists()) {
+            Some(name) => Err(Error::NotSafetensors { path: folder.join(name) }),
+            None => Self::open(&whole),
         }
     }
 
     fn open_index(folder: &Path, path: &Path) -> Result<Self> {
-        let damaged = |reason: String| Error::Checkpoint { path: path.to_path_buf(), reason };
-        let Index { weight_map } = Index::read(path)?;
-        let names = files_of_index(path)?;
+        let damaged = |reason: String| Error::Index { path: path.to_path_buf(), reason };
+        let index = Index::read(path)?;
+        let names = index.files(path)?;
         let open = |name: &String| TensorFile::open(&folder.join(name));
         let files: Vec<TensorFile> = names.iter().map(open).collect::<Result<_>>()?;
         let mut places = HashMap::new();
-        for (tensor, name) in &weight_map {
+        for (tensor, name) in &index.weight_map {
             let place = names.binary_search(name).unwrap_or_default();
             if files[place].metadata.info(tensor).is_none() {
                 return Err(damaged(format!("{name} lacks `{tensor}`, which it should have")));
             }
             places.insert(tensor.clone(), place);
+        }
+        for (file, name) in files.iter().zip(&names) {
+            if let Some(tensor) = file.metadata.tensors().keys().find(|t| !places.contains_key(*t))
+            {
+                return Err(damaged(format!("it does not list `{tensor}`, which {name} has")));
+            }
         }
         Ok(Self { path: path.to_path_buf(), files, places })
     }
@@ -263,13 +279,18 @@ impl TensorFile {
         let bytes = match end - start {
             0 => Bytes::Empty,
             length => {
+                let end = self.data_start + end as u64;
+                if self.file.metadata().map_err(Error::io(&self.path))?.len() < end {
+                    let (path, reason) = (self.path.clone(), "it has become shorter".to_string());
+                    return Err(Error::Checkpoint { path, reason });
+                }
                 let mut options = MmapOptions::new();
                 options.offset(self.data_start + start as u64).len(length);
-                // SAFETY: the mapping is read-only, private to this crate, and copied from before
-                // it is dropped in `read`. `open` has checked that the file is as long as its
-                // header says. What is left is another process that shortens the file in just that
-                // moment, which no reader of mapped files can rule out: the system then ends this
-                // process with a signal; no wrong memory is read.
+                // SAFETY: the mapping is read-only, private to this crate, and dropped as soon as it
+                // has been copied from. The file was just seen to reach as far. What is left is
+                // another process that shortens the file in just that moment, which no reader of
+                // mapped files can rule out: the system then ends this process with a signal; no
+                // wrong memory is read.
                 #[allow(unsafe_code)]
                 let map = unsafe { options.map(&self.file) };
                 Bytes::Mapped(map.map_err(Error::io(&self.path))?)

@@ -43,6 +43,24 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The list of a checkpoint's files cannot be used.
+    #[error("{path} is not a usable index of safetensors files: {reason}", path = .path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A model's weights are in PyTorch's own format.
+    #[error(
+        "{path} is PyTorch's own format, which is not read; convert it in Python by \
+         `AutoModel.from_pretrained(folder).save_pretrained(folder)`",
+        path = .path.display()
+    )]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+    },
     /// A checkpoint lacks tensors that the model needs.
     #[error(
         "{path} lacks {count} tensor(s) that the model needs: {names}; does config.json belong to it?",

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub struct LoadOptions {
     /// Where the weights go.
     pub device: Device,
-    /// Their data type.
+    /// Their data type: f32 or f64.
     pub dtype: DType,
     /// What the head is for.
     pub task: Task,
@@ -232,35 +232,62 @@ impl Model {
     }
 }
 
-/// The text of a `config.json` for the same model with the head of a task, as `from_pretrained` of
-/// the class for it reads it. `classes` are the names of a classifier's.
-///
-/// # Errors
-///
-/// If the configuration is not supported.
-pub fn config_for_task(config: &str, task: Task, classes: &[String]) -> Result<String> {
-    let unusable =
-        |reason: String| Error::Config { location: "the configuration".to_string(), reason };
-    let mut json: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(config).map_err(|error| unusable(error.to_string()))?;
-    let model_type = json.get("model_type").and_then(|value| value.as_str());
-    let spec = ModelSpec::find(model_type.unwrap_or_default())?;
-    // The number is that of the names; a second one could contradict it.
-    for key in ["num_labels", "id2label", "label2id"] {
-        json.remove(key);
+/// What a model is exported with.
+#[derive(Clone, Debug)]
+pub struct ExportedConfig<'a> {
+    /// What the head is for.
+    pub task: Task,
+    /// Names of a classifier's classes.
+    pub classes: &'a [String],
+    /// The padding token, for a model that names none: without it Hugging Face's decoders take no
+    /// batches.
+    pub pad_token_id: u32,
+    /// Whether the weights beside it are f32, as [`Model::save`] writes them; otherwise they are
+    /// the checkpoint's own.
+    pub is_f32: bool,
+}
+
+impl ExportedConfig<'_> {
+    /// The text of a `config.json` for the same model with the head of a task, as `from_pretrained`
+    /// of the class for it reads it.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is not supported.
+    pub fn of(&self, config: &str) -> Result<String> {
+        let unusable =
+            |reason: String| Error::Config { location: "the configuration".to_string(), reason };
+        let mut json: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(config).map_err(|error| unusable(error.to_string()))?;
+        let model_type = json.get("model_type").and_then(|value| value.as_str());
+        let spec = ModelSpec::find(model_type.unwrap_or_default())?;
+        // The number is that of the names; a second one could contradict it. The type of problem
+        // would choose another loss.
+        for key in ["num_labels", "id2label", "label2id", "problem_type"] {
+            json.remove(key);
+        }
+        if self.task == Task::SequenceClassification {
+            let classes = || self.classes.iter().enumerate();
+            let by_number = classes().map(|(id, name)| (id.to_string(), name.as_str()));
+            let by_name = classes().map(|(id, name)| (name.clone(), id));
+            json.insert("id2label".to_string(), by_number.collect());
+            json.insert("label2id".to_string(), by_name.collect());
+        }
+        if json.get("pad_token_id").is_none_or(|id| id.is_null()) {
+            json.insert("pad_token_id".to_string(), self.pad_token_id.into());
+        }
+        if self.is_f32 {
+            for key in ["dtype", "torch_dtype"] {
+                if let Some(dtype) = json.get_mut(key) {
+                    *dtype = "float32".into();
+                }
+            }
+        }
+        json.insert("architectures".to_string(), vec![spec.class(self.task)?].into());
+        let text =
+            serde_json::to_string_pretty(&json).map_err(|error| unusable(error.to_string()))?;
+        Ok(text + "\n")
     }
-    if task == Task::SequenceClassification {
-        let classes = || classes.iter().enumerate();
-        let by_number = classes().map(|(id, name)| (id.to_string(), name.as_str()));
-        json.insert("id2label".to_string(), by_number.collect());
-        json.insert(
-            "label2id".to_string(),
-            classes().map(|(id, name)| (name.clone(), id)).collect(),
-        );
-    }
-    json.insert("architectures".to_string(), vec![spec.class(task)?].into());
-    let text = serde_json::to_string_pretty(&json).map_err(|error| unusable(error.to_string()))?;
-    Ok(text + "\n")
 }
 
 /// What a `config.json` says.
@@ -284,6 +311,13 @@ impl Parsed {
                 option: "num_labels",
                 got: "0".to_string(),
                 expected: "at least 1".to_string(),
+            });
+        }
+        if ![DType::F32, DType::F64].contains(&options.dtype) {
+            return Err(Error::InvalidOption {
+                option: "dtype",
+                got: format!("{:?}", options.dtype),
+                expected: "F32 or F64".to_string(),
             });
         }
         spec.class(options.task)?;

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use spry_core::{ParamSet, Seed};
+use spry_core::{ParamRole, ParamSet, Seed};
+use spry_data::Task;
+use spry_models::checkpoint::Checkpoint;
 use spry_models::peft::adapter;
 use spry_models::{Error, LoadOptions, LoraConfig, Model, Peft};
 
@@ -113,4 +115,107 @@ fn what_is_no_adapter_of_the_model_is_an_error() {
         "a/model",
     );
     assert!(matches!(nothing, Err(Error::Unsupported { .. })));
+}
+
+/// Every adapter that peft wrote for the reference cases, of each family and task: it is read, and
+/// what is written of it has the same tensors under the same names.
+#[test]
+fn every_family_is_read_and_written_as_peft_does() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut count = 0;
+    for entry in std::fs::read_dir(fixtures).unwrap() {
+        let folder = entry.unwrap().path();
+        if !folder.join("adapter_config.json").exists() {
+            continue;
+        }
+        count += 1;
+        let is_span = folder.file_name().unwrap().to_str().unwrap().contains("qa");
+        let task = if is_span { Task::QuestionAnswering } else { Task::SequenceClassification };
+        let options = LoadOptions { task, ..Default::default() };
+        let model = Model::load(&folder, &options).unwrap();
+        let peft = adapter::read_config(&folder).unwrap();
+        let (params, own) = adapter::read(&folder, &peft, &model).unwrap();
+        assert!(own.is_empty(), "{folder:?}: {own:?}");
+
+        let written = tempfile::tempdir().unwrap();
+        adapter::write(written.path(), &peft, &model, &params, "base").unwrap();
+        // Names may have become whole paths; what they stand for is the same.
+        let again = adapter::read_config(written.path()).unwrap();
+        let paths = |peft: &Peft| -> Vec<String> {
+            let trainable = peft.trainable(&model, &Seed::new(0)).unwrap();
+            trainable.paths().map(str::to_owned).collect()
+        };
+        assert_eq!(paths(&again), paths(&peft), "{folder:?}");
+        let file =
+            |folder: &Path| Checkpoint::open(&folder.join("adapter_model.safetensors")).unwrap();
+        let (ours, theirs) = (file(written.path()), file(&folder));
+        let names = |file: &Checkpoint| {
+            let mut names: Vec<String> = file.names().map(str::to_owned).collect();
+            names.sort();
+            names
+        };
+        // Of a language model's checkpoint the head is fresh, and the adapter brings it.
+        assert_eq!(names(&ours), names(&theirs), "{folder:?}");
+        for name in names(&ours) {
+            let values = |file: &Checkpoint| file.read(&name).unwrap().try_to_vec::<f32>().unwrap();
+            assert_eq!(values(&ours), values(&theirs), "{folder:?}: {name}");
+        }
+    }
+    assert!(count >= 25, "{count}");
+}
+
+/// A Python adapter for all linear layers names those of the head, too, which it does not adapt.
+#[test]
+fn targets_of_the_head_are_left_alone_beside_others() {
+    let model = Model::load(&fixture("roberta-lora"), &LoadOptions::default()).unwrap();
+    let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+    let lora = |targets: &[&str]| {
+        let config = LoraConfig { target_modules: names(targets), ..Default::default() };
+        Peft::Lora(config).trainable(&model, &Seed::new(0))
+    };
+    let both = lora(&["query", "out_proj"]).unwrap();
+    assert_eq!(both.num_elements(), lora(&["query"]).unwrap().num_elements());
+    assert!(lora(&["out_proj"]).is_err());
+}
+
+/// Modules that are trained whole: by the end of their path, each one group, and without adapter.
+#[test]
+fn modules_to_save_are_groups_of_their_own() {
+    let model = Model::load(&fixture("llama-lora"), &LoadOptions::default()).unwrap();
+    let config = LoraConfig { modules_to_save: vec!["norm".to_string()], ..Default::default() };
+    let params = Peft::Lora(config).trainable(&model, &Seed::new(0)).unwrap();
+    // As in peft, "norm" is also the end of "input_layernorm".
+    let norms = params.paths().filter(|path| path.ends_with("norm.weight")).count();
+    assert_eq!(norms, 7, "two in each of three layers, and the last");
+    assert_eq!(params.groups(ParamRole::Adapter).len(), 6 + 7);
+
+    let whole =
+        |name: &str| LoraConfig { modules_to_save: vec![name.to_string()], ..Default::default() };
+    let layer = Peft::Lora(whole("layers.1.self_attn")).trainable(&model, &Seed::new(0)).unwrap();
+    let adapted = |path: &&str| path.contains("layers.1.self_attn") && path.contains("lora");
+    assert_eq!(layer.paths().filter(adapted).count(), 0);
+    assert_eq!(layer.groups(ParamRole::Adapter).len(), 4 + 1, "one group for the whole module");
+    assert!(Peft::Lora(whole("no_such")).trainable(&model, &Seed::new(0)).is_err());
+}
+
+/// What peft may write and this does not support is named.
+#[test]
+fn unsupported_adapters_say_what_is_not_supported() {
+    for (change, expected) in [
+        (r#""target_modules": ".*query""#, "`target_modules` = \".*query\", which is no list"),
+        (r#""peft_type": "PROMPT_TUNING""#, "`peft_type` = PROMPT_TUNING"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            std::fs::read_to_string(fixture("bert-lora").join("adapter_config.json")).unwrap();
+        let mut json: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&text).unwrap();
+        let change: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&format!("{{{change}}}")).unwrap();
+        json.extend(change);
+        let text = serde_json::to_string(&json).unwrap();
+        std::fs::write(folder.path().join("adapter_config.json"), text).unwrap();
+        let error = adapter::read_config(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use spry_core::ParamSet;
-use spry_data::Hub;
 use spry_data::files::write_atomically;
+use spry_data::{Hub, TextTokenizer};
+use spry_models::model::ExportedConfig;
 use spry_models::peft::adapter;
 use spry_models::{LoadOptions, Model, checkpoint};
 
@@ -94,7 +95,13 @@ fn model_files(
     let from = ModelFolder::find(&config.model, hub)?;
     let path = from.path().join("config.json");
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let text = spry_models::model::config_for_task(&text, config.dataset.layout.task, classes)?;
+    let exported = ExportedConfig {
+        task: config.dataset.layout.task,
+        classes,
+        pad_token_id: TextTokenizer::load(from.path(), config.dataset.max_length)?.pad_id(),
+        is_f32: !with_weights,
+    };
+    let text = exported.of(&text)?;
     let mut files = vec![("config.json".to_string(), text.into_bytes())];
     let mut names =
         ["tokenizer.json", "tokenizer_config.json", "vocab.txt"].map(str::to_owned).to_vec();

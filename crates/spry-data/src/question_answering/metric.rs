@@ -6,6 +6,11 @@ use std::collections::HashMap;
 /// Words that do not count.
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
 
+/// What Python's `str.split` splits at: white space, and four control characters.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
 /// An answer as it is compared: in lower case, without ASCII punctuation and English articles, with
 /// single spaces.
 ///
@@ -18,15 +23,15 @@ pub fn normalize(answer: &str) -> String {
     let lower = answer.to_lowercase();
     let bare: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    // Words begin and end where a regular expression's `\b` matches, also beside a dash or a
-    // quotation mark that is not ASCII.
+    // Words begin and end where Python's `\b` matches, also beside a dash or a quotation mark that
+    // is not ASCII. (But vowel signs of Indic scripts are letters here, and none there.)
     let mut kept = String::new();
     for piece in bare.split_inclusive(|c| !is_word(c)) {
         let word = piece.trim_end_matches(|c| !is_word(c));
         kept.push_str(if ARTICLES.contains(&word) { " " } else { word });
         kept.push_str(&piece[word.len()..]);
     }
-    kept.split_whitespace().collect::<Vec<_>>().join(" ")
+    kept.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Exact match and F1 of one prediction.

@@ -76,6 +76,13 @@ impl TextTokenizer {
         let max_length = self.max_length();
         let max_question = MAX_QUESTION.min(max_length / 4);
         let room = max_length.saturating_sub(max_question + self.special_tokens());
+        if room == 0 || max_question == 0 {
+            return Err(Error::InvalidOption {
+                option: "max_length",
+                got: max_length.to_string(),
+                expected: "large enough for a question and a part of the context".to_string(),
+            });
+        }
         if doc_stride >= room {
             return Err(Error::InvalidOption {
                 option: "doc_stride",
@@ -97,16 +104,27 @@ impl TextTokenizer {
             let failed = |error| self.failed(error);
             // Leading spaces would only cost tokens.
             let text = question.question.trim_start();
-            let alone = untruncated.encode(text, false).map_err(failed)?;
-            let end = match alone.get_offsets().get(max_question) {
-                Some(_) => alone.get_offsets()[max_question - 1].1,
-                None => text.len(),
-            };
-            let pair = (&text[..end], &*question.context);
-            let encoding = tokenizer.encode(pair, true).map_err(failed)?;
+            let whole = untruncated.encode(text, false).map_err(failed)?;
+            // A character of several tokens is kept whole, so that a cut may leave a token too many.
+            let (mut cut, mut kept) = (whole.clone(), max_question);
+            while cut.len() > max_question && kept > 0 {
+                let (_, end) = whole.get_offsets()[kept - 1];
+                cut = untruncated.encode(&text[..end], false).map_err(failed)?;
+                kept -= 1;
+            }
+            // Encoding with truncation would stop at the end of the first window.
+            let mut context = untruncated.encode(&*question.context, false).map_err(failed)?;
+            context.set_type_ids(vec![1; context.len()]);
+            let encoding = tokenizer.post_process(cut, Some(context), true).map_err(failed)?;
             let parts = std::iter::once(&encoding).chain(encoding.get_overflowing());
+            let windows: Vec<Window> = parts.map(|part| window(part, question)).collect();
+            // A tokenizer without a post-processor does not say what is of the question.
+            if windows.len() > 1 && windows.iter().any(|window| window.offsets.is_empty()) {
+                let reason = "it has no template for pairs of texts".to_string();
+                return Err(Error::Tokenizer { location: self.location().to_string(), reason });
+            }
             Ok(EncodedQuestion {
-                windows: parts.map(|part| window(part, question)).collect(),
+                windows,
                 context: question.context.clone(),
                 answers: question.answers.iter().map(|answer| answer.text.clone()).collect(),
             })
@@ -127,9 +145,9 @@ fn window(encoding: &Encoding, question: &Question) -> Window {
     let span = question.answers.first().and_then(|answer| {
         let (start, end) = (answer.start as u32, (answer.start + answer.text.len()) as u32);
         let is_inside = offsets.first()?[0] <= start && end <= offsets.last()?[1];
-        // The last token that begins at or before the answer, the first that ends at or after it.
-        let first = offsets.iter().rposition(|&[token_start, _]| token_start <= start)?;
-        let last = offsets.iter().position(|&[_, token_end]| token_end >= end)?;
+        // The first token that ends after the answer's start, the last that begins before its end.
+        let first = offsets.iter().position(|&[_, token_end]| token_end > start)?;
+        let last = offsets.iter().rposition(|&[token_start, _]| token_start < end)?;
         (is_inside && first <= last).then_some([context_start + first, context_start + last])
     });
     Window {

@@ -41,19 +41,6 @@ impl AttentionMask {
     pub fn bias(&self) -> &Tensor<4> {
         &self.bias
     }
-
-    /// The mask for `times` query heads in a row, each of `queries` queries.
-    fn repeat_queries(&self, times: usize, queries: usize) -> Self {
-        let [_, heads, rows, _] = self.bias.dims();
-        assert!(
-            heads == 1 && (rows == 1 || rows == queries),
-            "spry-dual: `attention` got a mask of shape {:?} for grouped queries; it must be \
-             [batch, 1, 1 or {queries}, keys]",
-            self.bias.dims()
-        );
-        let bias = self.bias.clone();
-        Self { bias: if rows == 1 { bias } else { bias.repeat_dim(2, times) } }
-    }
 }
 
 /// `softmax(Q·Kᵀ·scale + mask)·V` (Vaswani et al. 2017, arXiv 1706.03762), with optional dropout
@@ -96,22 +83,33 @@ pub fn attention(
         query.dims(),
         key.dims()
     );
-    if heads != key_heads {
-        let shared = heads / key_heads;
-        let mask = mask.map(|mask| mask.repeat_queries(shared, queries));
-        let query = query.reshape([batch, key_heads, shared * queries, head_dim]);
-        let attended = attention(query, key, value, mask.as_ref(), scale, probability_dropout);
-        return attended.reshape([batch, heads, queries, value_shape[3]]);
-    }
+
+    let shared = heads / key_heads;
     let k = query.tangents().len().max(key.tangents().len()).max(value.tangents().len());
     trace::record("attention", k);
 
+    let query = match shared {
+        1 => query,
+        _ => query.reshape([batch, key_heads, shared * queries, head_dim]),
+    };
     // The scale goes onto the query: queries × head_dim values instead of queries × keys.
     let scores = query.mul_scalar(scale).matmul(key.swap_dims(2, 3));
     let (scores, score_tangents) = scores.into_parts();
     let scores = match mask {
-        Some(mask) => scores.add(mask.bias().clone()),
         None => scores,
+        Some(mask) if shared == 1 => scores.add(mask.bias().clone()),
+        Some(mask) => {
+            let [masks, heads, rows, _] = mask.bias().dims();
+            assert!(
+                heads == 1,
+                "spry-dual: `attention` got a mask of {heads} heads for grouped queries; it must \
+                 be the same for all"
+            );
+            // An axis for the heads that share a key, along which the mask is not copied.
+            let scores = scores.reshape([batch, key_heads, shared, queries, keys]);
+            let bias = mask.bias().clone().reshape([masks, 1, 1, rows, keys]);
+            scores.add(bias).reshape([batch, key_heads, shared * queries, keys])
+        }
     };
     let p = burn::tensor::activation::softmax(scores, 3);
     let dp = softmax_tangents(&p, score_tangents);
@@ -120,5 +118,9 @@ pub fn attention(
         Some((probability, seed)) => dropout(probabilities, probability, seed),
         None => probabilities,
     };
-    probabilities.matmul(value)
+    let attended = probabilities.matmul(value);
+    match shared {
+        1 => attended,
+        _ => attended.reshape([batch, heads, queries, value_shape[3]]),
+    }
 }

@@ -92,7 +92,9 @@ impl LlamaConfig {
         if config.head_dim.is_none() {
             check_multiple(("hidden_size", config.hidden_size), heads)?;
         }
-        check_multiple(("head_dim", config.head_dim()), ("2", 2))?;
+        if !config.head_dim().is_multiple_of(2) {
+            return Err(format!("`head_dim` is {}, but must be even", config.head_dim()));
+        }
         check_not_negative(&[
             ("rms_norm_eps", config.rms_norm_eps),
             ("initializer_range", config.initializer_range),

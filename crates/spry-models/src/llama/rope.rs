@@ -7,8 +7,11 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Rope {
     /// `default`, `linear` or `llama3`.
-    #[serde(default, alias = "type")]
+    #[serde(default)]
     pub rope_type: Option<String>,
+    /// The same in older files; newer ones may have both.
+    #[serde(default, rename = "type")]
+    pub legacy_type: Option<String>,
     /// Base of the frequencies.
     #[serde(default)]
     pub rope_theta: Option<f64>,
@@ -48,7 +51,8 @@ impl Rope {
             ));
         }
         let pairs = (0..head_dim / 2).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64));
-        match self.rope_type.as_deref().unwrap_or("default") {
+        let rope_type = self.rope_type.as_deref().or(self.legacy_type.as_deref());
+        match rope_type.unwrap_or("default") {
             "default" => Ok(pairs.collect()),
             "linear" => {
                 let factor = positive("factor", self.factor)?;
@@ -95,6 +99,8 @@ mod tests {
         assert!((frequencies[0] - 1.0).abs() < 1e-15 && (frequencies[1] - 0.1).abs() < 1e-15);
         let linear = rope(r#"{"type": "linear", "factor": 4.0}"#).frequencies(4, 100.0).unwrap();
         assert!((linear[1] - 0.025).abs() < 1e-15);
+        let both = rope(r#"{"type": "linear", "rope_type": "linear", "factor": 4.0}"#);
+        assert_eq!(both.frequencies(4, 100.0).unwrap(), linear);
     }
 
     /// High frequencies stay, low ones are divided, and those between are in between.

@@ -53,6 +53,8 @@ pub struct OptConfig {
 struct Unusual {
     #[serde(default = "yes")]
     layer_norm_elementwise_affine: bool,
+    #[serde(default)]
+    layerdrop: f64,
 }
 
 fn relu() -> Activation {
@@ -70,6 +72,12 @@ impl OptConfig {
         let unusual: Unusual = read(json)?;
         if !unusual.layer_norm_elementwise_affine {
             return Err("`layer_norm_elementwise_affine` = false is not supported".to_string());
+        }
+        if unusual.layerdrop != 0.0 {
+            return Err(format!(
+                "`layerdrop` = {} is not supported; supported: 0",
+                unusual.layerdrop
+            ));
         }
         check_sizes(&[
             ("vocab_size", config.vocab_size),

@@ -30,7 +30,8 @@ struct AdapterConfig {
     base_model_name_or_path: Option<String>,
     #[serde(default)]
     inference_mode: bool,
-    target_modules: Vec<String>,
+    #[serde(default)]
+    target_modules: Value,
     #[serde(default)]
     modules_to_save: Option<Vec<String>>,
     #[serde(default)]
@@ -136,10 +137,10 @@ pub fn write(
     modules.dedup();
     let config = AdapterConfig {
         peft_type: peft_type.to_string(),
-        task_type: Some(task_type(model.task()).to_string()),
+        task_type: task_type(model).map(str::to_string),
         base_model_name_or_path: Some(base_model.to_string()),
         inference_mode: true,
-        target_modules: targets.clone(),
+        target_modules: targets.clone().into(),
         modules_to_save: Some(modules),
         fan_in_fan_out: false,
         kind: kind.as_object().cloned().unwrap_or_default(),
@@ -150,11 +151,14 @@ pub fn write(
     Ok(write_atomically(&path, json.as_bytes())?)
 }
 
-/// peft's name for a task.
-fn task_type(task: Task) -> &'static str {
-    match task {
-        Task::SequenceClassification => "SEQ_CLS",
-        Task::QuestionAnswering => "QUESTION_ANS",
+/// peft's name for a model's task; none where its model for the task would compute something else:
+/// that for question answering does not hand segments on.
+fn task_type(model: &Model) -> Option<&'static str> {
+    let segments = model.architecture().limits().type_vocab_size.unwrap_or(1);
+    match model.task() {
+        Task::SequenceClassification => Some("SEQ_CLS"),
+        Task::QuestionAnswering if segments > 1 => None,
+        Task::QuestionAnswering => Some("QUESTION_ANS"),
     }
 }
 
@@ -192,6 +196,16 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
     if config.fan_in_fan_out {
         return Err(unsupported("`fan_in_fan_out` = true".to_string()));
     }
+    if !["LORA", "IA3"].contains(&config.peft_type.as_str()) {
+        return Err(unsupported(format!("`peft_type` = {}", config.peft_type)));
+    }
+    let target_modules: Vec<String> = serde_json::from_value(config.target_modules.clone())
+        .map_err(|_| {
+            unsupported(format!(
+                "`target_modules` = {}, which is no list of names,",
+                config.target_modules
+            ))
+        })?;
     let field = |name: &str| config.kind.get(name).cloned().unwrap_or_default();
     for (name, value) in &config.kind {
         let is_fine = match name.as_str() {
@@ -219,24 +233,23 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
                 r: rank(number("r")?)?,
                 lora_alpha: number("lora_alpha")?,
                 lora_dropout: field("lora_dropout").as_f64().unwrap_or(0.0),
-                target_modules: config.target_modules,
+                target_modules,
                 modules_to_save: modules_without_heads(config.modules_to_save),
                 use_rslora: field("use_rslora") == Value::Bool(true),
             }))
         }
-        "IA3" => Ok(Peft::Ia3(Ia3Config {
-            target_modules: config.target_modules,
+        _ => Ok(Peft::Ia3(Ia3Config {
+            target_modules,
             feedforward_modules: serde_json::from_value(field("feedforward_modules"))
                 .map_err(unusable(&path))?,
             modules_to_save: modules_without_heads(config.modules_to_save),
         })),
-        other => Err(unsupported(format!("`peft_type` = {other}"))),
     }
 }
 
 /// Reads an adapter's values for a model: all trainable parameters of the method, with the values
-/// of the file. Weights of the model itself that the file has, such as a pooler that was made
-/// afresh when the adapter was trained, come second.
+/// of the file. Weights of the model itself that the file has beside these come second: those of
+/// modules that the method does not train although they were saved with the adapter.
 ///
 /// A head that the file lacks, or that has another number of classes, is an error.
 ///
@@ -276,9 +289,8 @@ pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, Para
             names: crate::model::first_names(&extra),
         });
     }
-    trainable.check_finite().map_err(|error| Error::Checkpoint {
-        path: file.path().to_path_buf(),
-        reason: error.to_string(),
+    trainable.check_finite().and_then(|()| own.check_finite()).map_err(|error| {
+        Error::Checkpoint { path: file.path().to_path_buf(), reason: error.to_string() }
     })?;
     Ok((trainable, own))
 }

@@ -14,12 +14,12 @@ use crate::{Error, Model, Result};
 #[serde(default, deny_unknown_fields)]
 pub struct Ia3Config {
     /// Names of linear layers: whole paths, or their ends. Empty for the family's key, value and
-    /// second feed-forward layer, as in peft.
+    /// second feed-forward layer.
     pub target_modules: Vec<String>,
     /// Those of them whose input is scaled instead of their output; with empty `target_modules`
     /// the family's feed-forward layer.
     pub feedforward_modules: Vec<String>,
-    /// Names of further modules that are trained whole; the head always is.
+    /// Ends of the paths of further modules that are trained whole; the head always is.
     pub modules_to_save: Vec<String>,
 }
 

@@ -24,7 +24,7 @@ pub struct LoraConfig {
     pub lora_dropout: f64,
     /// Names of linear layers: whole paths, or their ends. Empty for the family's query and value.
     pub target_modules: Vec<String>,
-    /// Names of further modules that are trained whole; the head always is.
+    /// Ends of the paths of further modules that are trained whole; the head always is.
     pub modules_to_save: Vec<String>,
     /// Whether the scale falls with the root of the rank (Kalajdzievski 2023, arXiv 2312.03732).
     pub use_rslora: bool,

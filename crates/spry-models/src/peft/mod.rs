@@ -225,13 +225,16 @@ fn is_adapted(module: &str, targets: &[String], modules_to_save: &[String]) -> b
     is_any(module, targets) && !is_saved()
 }
 
-/// The module that a tensor is in, itself or one around it, that one of the names is of.
+/// The module that a tensor is in, itself or one around it, whose path ends in one of the names;
+/// as in peft not only from a dot on.
 fn named_ancestor<'a>(path: &'a str, names: &[String]) -> Option<&'a str> {
     let dots = path.match_indices('.').map(|(dot, _)| dot);
-    dots.map(|dot| &path[..dot]).find(|module| is_any(module, names))
+    let is_saved = |module: &&str| names.iter().any(|name| module.ends_with(name.as_str()));
+    dots.map(|dot| &path[..dot]).find(is_saved)
 }
 
-/// Fails unless each target names at least one linear layer of the body.
+/// Fails unless each target names at least one linear layer, and one of them one of the body. (An
+/// adapter that peft made for all linear layers names the head's, too, but leaves them alone.)
 fn check_targets(model: &Model, targets: &[String]) -> Result<()> {
     let modules = || body(model).filter_map(linear_module);
     if targets.is_empty() {
@@ -241,8 +244,11 @@ fn check_targets(model: &Model, targets: &[String]) -> Result<()> {
             expected: "at least one module".to_string(),
         });
     }
+    let all = || model.tensors().iter().filter_map(linear_module);
+    let is_of_body = |target: &String| modules().any(|module| is_named(module, target));
+    let is_some_of_body = targets.iter().any(is_of_body);
     for target in targets {
-        if !modules().any(|module| is_named(module, target)) {
+        if !is_some_of_body || !all().any(|module| is_named(module, target)) {
             let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_string();
             let mut available: Vec<String> = modules().map(last).collect();
             available.sort_unstable();

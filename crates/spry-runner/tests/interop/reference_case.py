@@ -31,7 +31,7 @@ if len(sys.argv) != 3:
 exported, case = Path(sys.argv[1]), Path(sys.argv[2])
 saved = load_file(exported / "adapter_model.safetensors")
 adapter = json.loads((exported / "adapter_config.json").read_text())
-has_spans = adapter["task_type"] == "QUESTION_ANS"
+has_spans = "qa_outputs" in adapter["modules_to_save"]
 classes = AutoModelForQuestionAnswering if has_spans else AutoModelForSequenceClassification
 # PyTorch has no forward mode for its fused attention.
 model = classes.from_pretrained(exported / "base", attn_implementation="eager")
@@ -59,7 +59,8 @@ tokenizer = PreTrainedTokenizerFast(
     tokenizer_file=str(exported / "base/tokenizer.json"), pad_token="[PAD]"
 )
 # Only some families have segments, and peft's model for spans does not hand them on.
-has_segments = getattr(model.config, "type_vocab_size", 0) > 1 and not has_spans
+has_segments = getattr(model.config, "type_vocab_size", 0) > 1
+assert not (has_segments and adapter["task_type"] == "QUESTION_ANS")
 texts = ([QUESTION] * len(TEXTS), TEXTS) if has_spans else (TEXTS,)
 batch = dict(
     tokenizer(*texts, padding=True, return_tensors="pt", return_token_type_ids=has_segments)
@@ -98,6 +99,7 @@ save_file(tensors, case / "case.safetensors")
         {
             "peft": adapter["peft_type"].lower(),
             "task": "qa" if has_spans else "seqcls",
+            "uses_segments": has_segments,
             "loss": loss.item(),
             "jvp": loss_tangent.item(),
             "trainable": list(values),
