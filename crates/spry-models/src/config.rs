@@ -109,6 +109,14 @@ pub(crate) fn num_labels(json: &str) -> Result<usize, String> {
     }
 }
 
+pub(crate) fn one() -> usize {
+    1
+}
+
+pub(crate) fn two() -> usize {
+    2
+}
+
 pub(crate) fn one_tenth() -> f64 {
     0.1
 }

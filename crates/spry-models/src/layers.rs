@@ -1,30 +1,13 @@
-//! Blocks that all families are made of: self-attention, feed-forward, residual with norm.
+//! Blocks that the families are made of: embeddings, self-attention, feed-forward, and the layer of
+//! an encoder as a whole.
 
 use burn::tensor::{Int, Tensor};
 use spry_dual::Dual;
 use spry_dual::ops::{self, RotaryTable};
 
-use crate::architecture::TokenInput;
+use crate::architecture::{Limits, TensorList, TokenInput};
 use crate::config::Activation;
 use crate::{ForwardContext, Result};
-
-/// Sum of word, position and, where there are any, segment embeddings; `[batch, seq, hidden]`.
-pub(crate) fn embed(
-    context: &ForwardContext,
-    input: &TokenInput,
-    words: &str,
-    position_table: &str,
-    token_types: Option<&str>,
-) -> Result<Dual<3>> {
-    let lookup = |module: &str, ids: &Tensor<2, Int>| -> Result<Dual<3>> {
-        Ok(ops::embedding(context.weight(&format!("{module}.weight"))?, ids.clone()))
-    };
-    let mut x = lookup(words, &input.input_ids)?;
-    if let Some(module) = token_types {
-        x = x.add(lookup(module, &input.token_type_ids)?);
-    }
-    Ok(x.add(positions(context, input, position_table)?))
-}
 
 /// Position embeddings: `[batch, seq, hidden]`, or `[1, seq, hidden]` if they are the same for all
 /// rows.
@@ -96,15 +79,116 @@ pub(crate) fn feed_forward(
     context.linear(down, activation.apply(context.linear(up, x)?))
 }
 
-/// The end of a post-norm sublayer: dropout, residual, layer norm.
-pub(crate) fn add_and_norm(
+/// What the modules of an encoder's layer are called, below the layer's path.
+pub(crate) struct EncoderNames {
+    /// Query, key and value.
+    pub(crate) projections: [&'static str; 3],
+    /// The linear layer after the attention's heads, and the norm after that.
+    pub(crate) attention: [&'static str; 2],
+    /// The two linear layers of the feed-forward part, and the norm after them.
+    pub(crate) feed_forward: [&'static str; 3],
+}
+
+/// A layer of an encoder in the manner of BERT: attention and feed-forward part, each followed by
+/// dropout, residual and layer norm.
+pub(crate) struct EncoderLayer<'a> {
+    pub(crate) names: &'a EncoderNames,
+    /// Number of attention heads.
+    pub(crate) heads: usize,
+    /// Activation of the feed-forward part.
+    pub(crate) activation: Activation,
+    /// Added to the variance in layer norms.
+    pub(crate) epsilon: f64,
+    /// Dropout of attention probabilities.
+    pub(crate) probability_dropout: f64,
+    /// Dropout after attention, and after the feed-forward part.
+    pub(crate) dropouts: [f64; 2],
+}
+
+impl EncoderLayer<'_> {
+    /// `[batch, seq, hidden]` to the same, by the layer at a path.
+    pub(crate) fn forward(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        layer: &str,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
+        let path = |name: &str| format!("{layer}.{name}");
+        let end = |x: Dual<3>, residual: Dual<3>, norm: &str, dropout: f64| {
+            let sum = context.dropout(x, dropout).add(residual);
+            context.layer_norm(&path(norm), sum, self.epsilon)
+        };
+        let attention = SelfAttention {
+            projections: self.names.projections.map(path),
+            heads: self.heads,
+            key_value_heads: self.heads,
+            dropout: self.probability_dropout,
+            rotary: None,
+        };
+        let [output, norm] = self.names.attention;
+        let attended = attention.forward(context, input, x.clone())?;
+        let attended = context.linear(&path(output), attended)?;
+        let x = end(attended, x, norm, self.dropouts[0])?;
+        let [up, down, norm] = self.names.feed_forward;
+        let hidden = feed_forward(context, [&path(up), &path(down)], self.activation, x.clone())?;
+        end(hidden, x, norm, self.dropouts[1])
+    }
+}
+
+impl TensorList {
+    /// The layer of an encoder at a path.
+    pub(crate) fn encoder_layer(
+        &mut self,
+        names: &EncoderNames,
+        layer: &str,
+        hidden: usize,
+        intermediate: usize,
+    ) {
+        let path = |name: &str| format!("{layer}.{name}");
+        for name in names.projections {
+            self.linear(&path(name), hidden, hidden);
+        }
+        let [output, norm] = names.attention;
+        self.linear(&path(output), hidden, hidden);
+        self.layer_norm(&path(norm), hidden);
+        let [up, down, norm] = names.feed_forward;
+        self.linear(&path(up), intermediate, hidden);
+        self.linear(&path(down), hidden, intermediate);
+        self.layer_norm(&path(norm), hidden);
+    }
+
+    /// The embeddings of a BERT at a path: words, positions, segments, and their norm.
+    pub(crate) fn bert_embeddings(&mut self, module: &str, limits: Limits, width: usize) {
+        self.embedding(&format!("{module}.word_embeddings"), limits.vocab_size, width);
+        self.embedding(&format!("{module}.position_embeddings"), limits.max_length, width);
+        if let Some(segments) = limits.type_vocab_size {
+            self.embedding(&format!("{module}.token_type_embeddings"), segments, width);
+        }
+        self.layer_norm(&format!("{module}.LayerNorm"), width);
+    }
+}
+
+/// Sum of word, position and, where there are any, segment embeddings, normalised, with dropout;
+/// `[batch, seq, width]`.
+pub(crate) fn bert_embeddings(
     context: &ForwardContext,
-    norm: (&str, f64),
-    x: Dual<3>,
-    residual: Dual<3>,
+    input: &TokenInput,
+    module: &str,
+    has_segments: bool,
+    epsilon: f64,
     dropout: f64,
 ) -> Result<Dual<3>> {
-    context.layer_norm(norm.0, context.dropout(x, dropout).add(residual), norm.1)
+    let lookup = |name: &str, ids: &Tensor<2, Int>| -> Result<Dual<3>> {
+        Ok(ops::embedding(context.weight(&format!("{module}.{name}.weight"))?, ids.clone()))
+    };
+    let mut x = lookup("word_embeddings", &input.input_ids)?;
+    if has_segments {
+        x = x.add(lookup("token_type_embeddings", &input.token_type_ids)?);
+    }
+    let x = x.add(positions(context, input, &format!("{module}.position_embeddings"))?);
+    let x = context.layer_norm(&format!("{module}.LayerNorm"), x, epsilon)?;
+    Ok(context.dropout(x, dropout))
 }
 
 /// The first token of each sequence: `[batch, seq, hidden]` to `[batch, hidden]`.

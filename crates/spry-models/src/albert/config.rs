@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use crate::bert::config::{check_usual, layer_norm_eps};
 use crate::config::{
-    Activation, check_dropouts, check_multiple, check_not_negative, check_sizes, one_tenth, read,
-    two_hundredths,
+    Activation, check_dropouts, check_multiple, check_not_negative, check_sizes, one, one_tenth,
+    read, two, two_hundredths,
 };
 
 /// Sizes and options of an ALBERT; names as in Hugging Face's `AlbertConfig`.
@@ -52,14 +52,6 @@ pub struct AlbertConfig {
     /// Standard deviation of fresh weights.
     #[serde(default = "two_hundredths")]
     pub initializer_range: f64,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn two() -> usize {
-    2
 }
 
 fn gelu_new() -> Activation {

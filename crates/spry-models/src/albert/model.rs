@@ -6,7 +6,7 @@ use spry_dual::Dual;
 
 use super::AlbertConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
-use crate::layers::{SelfAttention, add_and_norm, embed, feed_forward, first_token};
+use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings, first_token};
 use crate::{ForwardContext, Result};
 
 /// The encoder with pooler and heads.
@@ -15,6 +15,14 @@ pub struct Albert {
     config: AlbertConfig,
 }
 
+const EMBEDDINGS: &str = "albert.embeddings";
+
+const NAMES: EncoderNames = EncoderNames {
+    projections: ["attention.query", "attention.key", "attention.value"],
+    attention: ["attention.dense", "attention.LayerNorm"],
+    feed_forward: ["ffn", "ffn_output", "full_layer_layer_norm"],
+};
+
 /// The module between embeddings and layers.
 const MAPPING: &str = "albert.encoder.embedding_hidden_mapping_in";
 
@@ -22,36 +30,6 @@ impl Albert {
     /// An ALBERT of the given sizes.
     pub fn new(config: AlbertConfig) -> Self {
         Self { config }
-    }
-
-    /// One layer; `[batch, seq, hidden]` to the same.
-    fn layer(
-        &self,
-        context: &ForwardContext,
-        input: &TokenInput,
-        module: &str,
-        x: Dual<3>,
-    ) -> Result<Dual<3>> {
-        let AlbertConfig { layer_norm_eps: epsilon, .. } = self.config;
-        let attention = SelfAttention {
-            projections: ["query", "key", "value"].map(|name| format!("{module}.attention.{name}")),
-            heads: self.config.num_attention_heads,
-            key_value_heads: self.config.num_attention_heads,
-            dropout: self.config.attention_probs_dropout_prob,
-            rotary: None,
-        };
-        let attended = attention.forward(context, input, x.clone())?;
-        let attended = context.linear(&format!("{module}.attention.dense"), attended)?;
-        let norm = format!("{module}.attention.LayerNorm");
-        let dropout = self.config.hidden_dropout_prob;
-        let x = add_and_norm(context, (&norm, epsilon), attended, x, dropout)?;
-
-        let names = ["ffn", "ffn_output"].map(|name| format!("{module}.{name}"));
-        let hidden =
-            feed_forward(context, [&names[0], &names[1]], self.config.hidden_act, x.clone())?;
-        let norm = format!("{module}.full_layer_layer_norm");
-        // Hugging Face's implementation has no dropout here.
-        add_and_norm(context, (&norm, epsilon), hidden, x, 0.0)
     }
 }
 
@@ -64,25 +42,11 @@ impl Architecture for Albert {
         let AlbertConfig { hidden_size: hidden, embedding_size, intermediate_size, .. } =
             self.config;
         let mut list = TensorList::default();
-        for (name, entries) in [
-            ("word_embeddings", self.config.vocab_size),
-            ("position_embeddings", self.config.max_position_embeddings),
-            ("token_type_embeddings", self.config.type_vocab_size),
-        ] {
-            list.embedding(&format!("albert.embeddings.{name}"), entries, embedding_size);
-        }
-        list.layer_norm("albert.embeddings.LayerNorm", embedding_size);
+        list.bert_embeddings(EMBEDDINGS, self.limits(), embedding_size);
         list.linear(MAPPING, hidden, embedding_size);
         for group in 0..self.config.num_hidden_groups {
             for inner in 0..self.config.inner_group_num {
-                let layer = layer_path(group, inner);
-                for name in ["query", "key", "value", "dense"] {
-                    list.linear(&format!("{layer}.attention.{name}"), hidden, hidden);
-                }
-                list.layer_norm(&format!("{layer}.attention.LayerNorm"), hidden);
-                list.linear(&format!("{layer}.ffn"), intermediate_size, hidden);
-                list.linear(&format!("{layer}.ffn_output"), hidden, intermediate_size);
-                list.layer_norm(&format!("{layer}.full_layer_layer_norm"), hidden);
+                list.encoder_layer(&NAMES, &layer_path(group, inner), hidden, intermediate_size);
             }
         }
         match task {
@@ -112,19 +76,23 @@ impl Architecture for Albert {
     }
 
     fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
-        let module = "albert.embeddings";
-        let words = format!("{module}.word_embeddings");
-        let positions = format!("{module}.position_embeddings");
-        let segments = format!("{module}.token_type_embeddings");
-        let x = embed(context, input, &words, &positions, Some(&segments))?;
-        let x =
-            context.layer_norm(&format!("{module}.LayerNorm"), x, self.config.layer_norm_eps)?;
-        let x = context.dropout(x, self.config.hidden_dropout_prob);
+        let AlbertConfig { layer_norm_eps: epsilon, hidden_dropout_prob: dropout, .. } =
+            self.config;
+        let layer = EncoderLayer {
+            names: &NAMES,
+            heads: self.config.num_attention_heads,
+            activation: self.config.hidden_act,
+            epsilon,
+            probability_dropout: self.config.attention_probs_dropout_prob,
+            // Hugging Face's implementation has none after the feed-forward part.
+            dropouts: [dropout, 0.0],
+        };
+        let x = bert_embeddings(context, input, EMBEDDINGS, true, epsilon, dropout)?;
         let mut x = context.linear(MAPPING, x)?;
         for index in 0..self.config.num_hidden_layers {
             let group = index * self.config.num_hidden_groups / self.config.num_hidden_layers;
             for inner in 0..self.config.inner_group_num {
-                x = self.layer(context, input, &layer_path(group, inner), x)?;
+                x = layer.forward(context, input, &layer_path(group, inner), x)?;
             }
         }
         Ok(x)

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::config::{
     Activation, check_dropouts, check_multiple, check_not_negative, check_only, check_sizes,
-    one_tenth, read, two_hundredths,
+    one_tenth, read, two, two_hundredths,
 };
 
 /// Sizes and options of a BERT; names as in Hugging Face's `BertConfig`.
@@ -43,10 +43,6 @@ pub struct BertConfig {
     /// Standard deviation of fresh weights.
     #[serde(default = "two_hundredths")]
     pub initializer_range: f64,
-}
-
-fn two() -> usize {
-    2
 }
 
 pub(crate) fn layer_norm_eps() -> f64 {

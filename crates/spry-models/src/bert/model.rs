@@ -42,12 +42,7 @@ impl Architecture for Bert {
     }
 
     fn limits(&self) -> Limits {
-        let config = &self.encoder.config;
-        Limits {
-            max_length: config.max_position_embeddings,
-            vocab_size: config.vocab_size,
-            type_vocab_size: Some(config.type_vocab_size),
-        }
+        self.encoder.limits()
     }
 
     fn initializer_range(&self) -> f64 {

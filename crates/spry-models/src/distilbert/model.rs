@@ -6,11 +6,23 @@ use spry_dual::Dual;
 
 use super::DistilBertConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
-use crate::layers::{SelfAttention, add_and_norm, embed, feed_forward, first_token};
+use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings, first_token};
 use crate::{ForwardContext, Result};
 
 /// Added to the variance in layer norms; not an option of this family.
 const EPSILON: f64 = 1e-12;
+
+const EMBEDDINGS: &str = "distilbert.embeddings";
+
+const NAMES: EncoderNames = EncoderNames {
+    projections: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
+    attention: ["attention.out_lin", "sa_layer_norm"],
+    feed_forward: ["ffn.lin1", "ffn.lin2", "output_layer_norm"],
+};
+
+fn layer_path(index: usize) -> String {
+    format!("distilbert.transformer.layer.{index}")
+}
 
 /// The encoder with its heads.
 #[derive(Clone, Debug)]
@@ -23,55 +35,15 @@ impl DistilBert {
     pub fn new(config: DistilBertConfig) -> Self {
         Self { config }
     }
-
-    /// One encoder layer; `[batch, seq, dim]` to the same.
-    fn layer(
-        &self,
-        context: &ForwardContext,
-        input: &TokenInput,
-        module: &str,
-        x: Dual<3>,
-    ) -> Result<Dual<3>> {
-        let attention = SelfAttention {
-            projections: ["q_lin", "k_lin", "v_lin"]
-                .map(|name| format!("{module}.attention.{name}")),
-            heads: self.config.n_heads,
-            key_value_heads: self.config.n_heads,
-            dropout: self.config.attention_dropout,
-            rotary: None,
-        };
-        let attended = attention.forward(context, input, x.clone())?;
-        let attended = context.linear(&format!("{module}.attention.out_lin"), attended)?;
-        let norm = format!("{module}.sa_layer_norm");
-        // This family has no dropout after attention.
-        let x = add_and_norm(context, (&norm, EPSILON), attended, x, 0.0)?;
-
-        let names = ["lin1", "lin2"].map(|name| format!("{module}.ffn.{name}"));
-        let hidden =
-            feed_forward(context, [&names[0], &names[1]], self.config.activation, x.clone())?;
-        let norm = format!("{module}.output_layer_norm");
-        add_and_norm(context, (&norm, EPSILON), hidden, x, self.config.dropout)
-    }
 }
 
 impl Architecture for DistilBert {
     fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
         let DistilBertConfig { dim, hidden_dim, .. } = self.config;
         let mut list = TensorList::default();
-        let embeddings = "distilbert.embeddings";
-        list.embedding(&format!("{embeddings}.word_embeddings"), self.config.vocab_size, dim);
-        let positions = self.config.max_position_embeddings;
-        list.embedding(&format!("{embeddings}.position_embeddings"), positions, dim);
-        list.layer_norm(&format!("{embeddings}.LayerNorm"), dim);
+        list.bert_embeddings(EMBEDDINGS, self.limits(), dim);
         for index in 0..self.config.n_layers {
-            let layer = format!("distilbert.transformer.layer.{index}");
-            for name in ["q_lin", "k_lin", "v_lin", "out_lin"] {
-                list.linear(&format!("{layer}.attention.{name}"), dim, dim);
-            }
-            list.layer_norm(&format!("{layer}.sa_layer_norm"), dim);
-            list.linear(&format!("{layer}.ffn.lin1"), hidden_dim, dim);
-            list.linear(&format!("{layer}.ffn.lin2"), dim, hidden_dim);
-            list.layer_norm(&format!("{layer}.output_layer_norm"), dim);
+            list.encoder_layer(&NAMES, &layer_path(index), dim, hidden_dim);
         }
         match task {
             Task::SequenceClassification => list.optional(ParamRole::Head, |list| {
@@ -96,15 +68,19 @@ impl Architecture for DistilBert {
     }
 
     fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
-        let module = "distilbert.embeddings";
-        let words = format!("{module}.word_embeddings");
-        let positions = format!("{module}.position_embeddings");
-        let x = embed(context, input, &words, &positions, None)?;
-        let x = context.layer_norm(&format!("{module}.LayerNorm"), x, EPSILON)?;
-        let mut x = context.dropout(x, self.config.dropout);
+        let layer = EncoderLayer {
+            names: &NAMES,
+            heads: self.config.n_heads,
+            activation: self.config.activation,
+            epsilon: EPSILON,
+            probability_dropout: self.config.attention_dropout,
+            // This family has no dropout after attention.
+            dropouts: [0.0, self.config.dropout],
+        };
+        let dropout = self.config.dropout;
+        let mut x = bert_embeddings(context, input, EMBEDDINGS, false, EPSILON, dropout)?;
         for index in 0..self.config.n_layers {
-            let layer = format!("distilbert.transformer.layer.{index}");
-            x = self.layer(context, input, &layer, x)?;
+            x = layer.forward(context, input, &layer_path(index), x)?;
         }
         Ok(x)
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::bert::BertConfig;
-use crate::config::read;
+use crate::config::{one, read};
 
 /// Sizes and options of a RoBERTa; names as in Hugging Face's `RobertaConfig`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,10 +18,6 @@ pub struct RobertaConfig {
 struct Padding {
     #[serde(default = "one")]
     pad_token_id: usize,
-}
-
-fn one() -> usize {
-    1
 }
 
 impl RobertaConfig {

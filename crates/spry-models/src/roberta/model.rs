@@ -41,12 +41,8 @@ impl Architecture for Roberta {
     }
 
     fn limits(&self) -> Limits {
-        let config = &self.encoder.config;
-        Limits {
-            max_length: config.max_position_embeddings - self.pad_token_id - 1,
-            vocab_size: config.vocab_size,
-            type_vocab_size: Some(config.type_vocab_size),
-        }
+        let limits = self.encoder.limits();
+        Limits { max_length: limits.max_length - self.pad_token_id - 1, ..limits }
     }
 
     fn initializer_range(&self) -> f64 {
