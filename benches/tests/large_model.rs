@@ -16,7 +16,8 @@ const BERT_LARGE: Shape = Shape {
     seq: 128,
 };
 
-/// Everything counts here: reading the file, the weights, and a client's step.
+/// All that is allocated counts here: in loading, for the weights, and in a client's step. What is
+/// mapped does not: that is one tensor of the file at a time, which the system may drop.
 #[test]
 fn loading_and_a_spry_step_peak_within_one_and_a_half_times_the_weights() {
     let folder = tempfile::tempdir().unwrap();

@@ -63,10 +63,11 @@ fn check_source(root: &Path, file: &Path, violations: &mut Vec<String>) -> Resul
             violations.push(format!("{name}:{}: a library prints", number + 1));
         }
     }
-    // The one place is reasoned about in an ADR.
-    let is_unsafe = |line: &str| line.trim_start().starts_with("#[allow(unsafe_code)]");
-    if name != UNSAFE && text.lines().any(is_unsafe) {
-        violations.push(format!("{name}: only {UNSAFE} may have an `unsafe` block (ADR 0015)"));
+    // The one place is reasoned about in an ADR. This file only names the lint.
+    let allowed = usize::from(name == UNSAFE);
+    if name != "xtask/src/tidy.rs" && text.matches("unsafe_code").count() > allowed {
+        violations
+            .push(format!("{name}: only {UNSAFE} may have an `unsafe` block, and one (ADR 0015)"));
     }
     // Strategies see parameters, roles and groups; how tensors are laid out is not their business.
     if name.starts_with("crates/spry-strategies/src") && text.contains("burn::") {

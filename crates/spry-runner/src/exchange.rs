@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use spry_core::ParamSet;
-use spry_data::files::write_atomically;
+use spry_data::files::{write_atomically, write_atomically_with};
 use spry_data::{Hub, TextTokenizer};
 use spry_models::model::ExportedConfig;
 use spry_models::peft::adapter;
@@ -37,12 +37,12 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
             to.display()
         )));
     }
-    // Everything is read before anything is written, so that a failure leaves nothing behind.
+    // Everything is looked for before anything is written, so that a mistake leaves nothing behind.
     let mut files = Vec::new();
     for name in FILES {
         let from = folder.adapter().join(name);
         if from.is_file() {
-            files.push((to.join(name), std::fs::read(&from).map_err(Error::io(&from))?));
+            files.push((to.join(name), Contents::Copy(from)));
         }
     }
     if files.is_empty() || !folder.summary().is_file() {
@@ -74,7 +74,12 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
         files.extend(of_model.into_iter().map(|(name, contents)| (base.join(name), contents)));
     }
     for (path, contents) in &files {
-        write_atomically(path, contents)?;
+        match contents {
+            Contents::Text(text) => write_atomically(path, text.as_bytes())?,
+            Contents::Copy(from) => {
+                write_atomically_with(path, |temporary| std::fs::copy(from, temporary).map(drop))?
+            }
+        }
     }
     let mut paths: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
     if let Some((base, model)) = with_other_head {
@@ -84,6 +89,13 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
     Ok(paths)
 }
 
+/// What goes into a file.
+enum Contents {
+    Text(String),
+    /// The same as in another file, which may be too large to have in memory.
+    Copy(PathBuf),
+}
+
 /// A model's configuration and tokenizer, and its weights if asked for, each with its name. The
 /// configuration is that of a model with the head of the run's task and its classes.
 fn model_files(
@@ -91,7 +103,7 @@ fn model_files(
     classes: &[String],
     hub: &Hub,
     with_weights: bool,
-) -> Result<Vec<(String, Vec<u8>)>> {
+) -> Result<Vec<(String, Contents)>> {
     let from = ModelFolder::find(&config.model, hub)?;
     let path = from.path().join("config.json");
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
@@ -102,7 +114,7 @@ fn model_files(
         is_f32: !with_weights,
     };
     let text = exported.of(&text)?;
-    let mut files = vec![("config.json".to_string(), text.into_bytes())];
+    let mut files = vec![("config.json".to_string(), Contents::Text(text))];
     let mut names =
         ["tokenizer.json", "tokenizer_config.json", "vocab.txt"].map(str::to_owned).to_vec();
     if with_weights {
@@ -116,7 +128,7 @@ fn model_files(
     for name in names {
         let path = from.path().join(&name);
         if path.is_file() {
-            files.push((name, std::fs::read(&path).map_err(Error::io(&path))?));
+            files.push((name, Contents::Copy(path)));
         }
     }
     Ok(files)
