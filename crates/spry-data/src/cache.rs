@@ -9,7 +9,7 @@ use crate::files::write_atomically;
 use crate::{Error, Partition, Partitioner, Result};
 
 /// Raised whenever the way partitions are made changes, so that old entries are not found.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A folder of partitions.
 ///

@@ -8,7 +8,7 @@ use parquet::record::Field;
 use spry_core::Seed;
 
 use crate::hub::{Hub, Source};
-use crate::parquet::{answers, integer, read_rows, text};
+use crate::parquet::{answers, integer, read_rows, shortened, text};
 use crate::{Error, Layout, Question, QuestionDataset, Result, Task};
 
 /// Labels of a dataset whose classes are not known must be below this: a larger one is more likely
@@ -79,16 +79,32 @@ impl Dataset {
     /// If files are missing, unreadable, lack a column, or have labels outside of the known
     /// classes; the message names file, row and column.
     pub fn load(hub: &Hub, source: &Source, name: &str, layout: &Layout) -> Result<Self> {
+        let files: Vec<PathBuf> =
+            Self::files(hub, source, layout)?.into_iter().flat_map(|(_, files)| files).collect();
+        Self::from_files(&files, name, layout)
+    }
+
+    /// The files of each labelled split that there is.
+    ///
+    /// # Errors
+    ///
+    /// If there are none. A directory needs the first split only, a repository all of them.
+    pub fn files(
+        hub: &Hub,
+        source: &Source,
+        layout: &Layout,
+    ) -> Result<Vec<(String, Vec<PathBuf>)>> {
         layout.validate()?;
         let mut files = Vec::new();
         for (index, split) in layout.splits.iter().enumerate() {
             match hub.parquet_files(source, layout.configuration.as_deref(), split) {
-                Ok(of_split) => files.extend(of_split),
-                Err(Error::MissingSplit { .. }) if index > 0 => {}
+                Ok(of_split) => files.push((split.clone(), of_split)),
+                Err(Error::MissingSplit { .. })
+                    if index > 0 && matches!(source, Source::Directory(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Self::from_files(&files, name, layout)
+        Ok(files)
     }
 
     /// Reads examples from Parquet files.
@@ -274,9 +290,11 @@ impl<'a> Reader<'a> {
             return match (number, labels.is_empty()) {
                 (Some(number), _) => Ok(Some(number)),
                 (None, true) => {
+                    let name = shortened(&name);
                     Err(format!("the label is the text `{name}`; name the classes in `labels`"))
                 }
                 (None, false) => {
+                    let name = shortened(&name);
                     Err(format!("the label is `{name}`, but must be one of {}", labels.join(", ")))
                 }
             };
@@ -309,6 +327,9 @@ impl<'a> Reader<'a> {
             }
             known => known.to_vec(),
         };
+        if let [class] = classes.as_slice() {
+            return Err(Error::OneClass { name: place, class: class.clone() });
+        }
         Ok(TextDataset { name, classes, examples: self.texts, keys }.into())
     }
 }

@@ -61,13 +61,23 @@ pub enum Error {
     /// A dataset's folder has no Parquet file for a split.
     #[error(
         "no Parquet file for split `{split}` in {location}; expected files such as \
-         `data/{split}-00000-of-00001.parquet`"
+         `{folder}/{split}-00000-of-00001.parquet`"
     )]
     MissingSplit {
         /// The split.
         split: String,
         /// Where it was looked for.
         location: String,
+        /// The folder in it where such a file is expected.
+        folder: String,
+    },
+    /// A dataset has one class only.
+    #[error("{name} has no class but `{class}`; a classifier needs at least two")]
+    OneClass {
+        /// The dataset.
+        name: String,
+        /// Its class.
+        class: String,
     },
     /// A Parquet file cannot be read.
     #[error("{path} is not a readable Parquet file: {reason}", path = .path.display())]

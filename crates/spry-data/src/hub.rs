@@ -195,15 +195,17 @@ impl Hub {
         configuration: Option<&str>,
         split: &str,
     ) -> Result<Vec<PathBuf>> {
-        let missing =
-            || Error::MissingSplit { split: split.to_string(), location: source.to_string() };
+        let missing = || Error::MissingSplit {
+            split: split.to_string(),
+            location: source.to_string(),
+            folder: configuration.unwrap_or("data").to_string(),
+        };
         let matches = |name: &str| is_parquet_of(name, configuration, split);
         match source {
             Source::Directory(folder) => {
                 let mut names = Vec::new();
                 list_files(folder, String::new(), 2, &mut names)?;
-                names.retain(|name| matches(name));
-                names.sort();
+                let names = of_split(names, configuration, split);
                 if names.is_empty() {
                     return Err(missing());
                 }
@@ -231,8 +233,7 @@ impl Hub {
                         .collect()
                     }
                 };
-                names.retain(|name| matches(name));
-                names.sort();
+                names = of_split(names, configuration, split);
                 if names.is_empty() {
                     return Err(missing());
                 }
@@ -343,6 +344,20 @@ fn download_error(endpoint: &str, repo: &str, file: &str, error: &ApiError) -> E
         file: file.to_string(),
         reason: format!("{text}{hint}"),
     }
+}
+
+/// The Parquet files of a split, sorted: those in the configuration's folder, if there are any.
+fn of_split(mut names: Vec<String>, configuration: Option<&str>, split: &str) -> Vec<String> {
+    names.retain(|name| is_parquet_of(name, configuration, split));
+    let is_own = |name: &String| {
+        let folder = name.rsplit_once('/').map(|(folder, _)| folder);
+        folder.is_some() && folder == configuration
+    };
+    if names.iter().any(is_own) {
+        names.retain(is_own);
+    }
+    names.sort();
+    names
 }
 
 /// Whether a path inside a dataset names a Parquet file of the split: `data/train-*.parquet`,

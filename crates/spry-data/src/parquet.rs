@@ -61,6 +61,15 @@ fn try_read_rows(
     Ok(())
 }
 
+/// A value for a message: its beginning, if it is long.
+pub(crate) fn shortened(value: &str) -> String {
+    const SHOWN: usize = 60;
+    match value.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_string(),
+    }
+}
+
 /// A text, or why the field is none.
 pub(crate) fn text(field: Field) -> Result<String, String> {
     match field {
@@ -70,7 +79,7 @@ pub(crate) fn text(field: Field) -> Result<String, String> {
             Ok(text.to_string())
         }
         Field::Null => Err("the text is missing".to_string()),
-        other => Err(format!("expected a text, found {other}")),
+        other => Err(format!("expected a text, found {}", shortened(&other.to_string()))),
     }
 }
 
@@ -87,7 +96,7 @@ pub(crate) fn integer(field: &Field) -> Result<i64, String> {
         Field::UInt(value) => Ok((*value).into()),
         Field::ULong(value) => i64::try_from(*value).map_err(|_| "the number is too large".into()),
         Field::Null => Err("the number is missing".to_string()),
-        other => Err(format!("expected a whole number, found {other}")),
+        other => Err(format!("expected a whole number, found {}", shortened(&other.to_string()))),
     }
 }
 
@@ -101,7 +110,8 @@ pub(crate) fn answers(field: &Field, context: &str) -> Result<Vec<Answer>, Strin
         Field::Group(group) => group,
         Field::Null => return Ok(Vec::new()),
         other => {
-            return Err(format!("expected a group of `text` and `answer_start`, found {other}"));
+            let found = shortened(&other.to_string());
+            return Err(format!("expected a group of `text` and `answer_start`, found {found}"));
         }
     };
     let list = |name: &str| -> Result<Vec<Field>, String> {
@@ -109,7 +119,9 @@ pub(crate) fn answers(field: &Field, context: &str) -> Result<Vec<Answer>, Strin
         match column {
             Some((_, Field::ListInternal(list))) => Ok(list.elements().to_vec()),
             Some((_, Field::Null)) => Ok(Vec::new()),
-            Some((_, other)) => Err(format!("`{name}` is {other}, but must be a list")),
+            Some((_, other)) => {
+                Err(format!("`{name}` is {}, but must be a list", shortened(&other.to_string())))
+            }
             None => Err(format!("it has no list `{name}`")),
         }
     };
@@ -120,14 +132,19 @@ pub(crate) fn answers(field: &Field, context: &str) -> Result<Vec<Answer>, Strin
     let answer = |(field, start): (Field, &Field)| {
         let (text, characters) = (text(field)?, integer(start)?);
         let place_of = |character: i64| {
-            let character = usize::try_from(character).ok()?;
+            let character = usize::try_from(character).ok().filter(|_| characters >= 0)?;
             let (place, _) = context.char_indices().nth(character)?;
             context[place..].starts_with(&text).then_some(place)
         };
         match NEAR.iter().find_map(|shift| place_of(characters + shift)) {
             Some(start) => Ok(Answer { text, start }),
-            None => Err(format!("`{text}` is not at character {characters} of the context")),
+            None => {
+                let text = shortened(&text);
+                Err(format!("`{text}` is not at character {characters} of the context"))
+            }
         }
     };
-    texts.into_iter().zip(&starts).map(answer).collect()
+    let answers: Result<Vec<Answer>, String> = texts.into_iter().zip(&starts).map(answer).collect();
+    // Some files write no answer as an empty one.
+    Ok(answers?.into_iter().filter(|answer| !answer.text.is_empty()).collect())
 }

@@ -302,10 +302,16 @@ impl Layout {
                 return invalid(option, "empty".to_string(), "at least one name");
             }
         }
-        let mut labels = self.labels.clone();
-        labels.sort_unstable();
-        if let Some(pair) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
-            return invalid("labels", format!("with `{}` twice", pair[0]), "of different names");
+        for (option, list) in [("splits", &self.splits), ("labels", &self.labels)] {
+            let is_repeated = |(index, name): &(usize, &String)| list[..*index].contains(name);
+            if let Some((_, name)) = list.iter().enumerate().find(is_repeated) {
+                return invalid(option, format!("with `{name}` twice"), "of different names");
+            }
+        }
+        let mut texts = self.text_columns.iter().chain(&self.pair_columns);
+        if texts.any(|column| *column == self.label_column) {
+            let got = format!("`{}`", self.label_column);
+            return invalid("label_column", got, "another column than those of the texts");
         }
         if self.task == Task::QuestionAnswering {
             if self.pair_columns.is_empty() {

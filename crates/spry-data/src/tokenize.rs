@@ -7,12 +7,15 @@ use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{
-    AddedToken, EncodeInput, PaddingParams, PostProcessor, Tokenizer, TruncationDirection,
-    TruncationParams, TruncationStrategy,
+    AddedToken, EncodeInput, Encoding, PaddingParams, PostProcessor, Tokenizer,
+    TruncationDirection, TruncationParams, TruncationStrategy,
 };
 
 use crate::files::write_atomically;
 use crate::{Error, Result, TextExample};
+
+/// Texts that are encoded at a time.
+const CHUNK: usize = 2048;
 
 /// Tokens that serve as padding, the first that there is.
 const PADDING_TOKENS: [&str; 6] =
@@ -144,17 +147,19 @@ impl TextTokenizer {
                 None => text.into(),
             }
         };
-        let encodings = self.tokenizer.encode_batch(examples.iter().map(input).collect(), true);
-        let encodings = encodings.map_err(|error| self.failed(error))?;
-        Ok(encodings
-            .iter()
-            .zip(examples)
-            .map(|(encoding, example)| EncodedExample {
+        let mut encoded = Vec::with_capacity(examples.len());
+        // The tokenizer's own encodings hold far more than the ids.
+        for examples in examples.chunks(CHUNK) {
+            let encodings = self.tokenizer.encode_batch(examples.iter().map(input).collect(), true);
+            let encodings = encodings.map_err(|error| self.failed(error))?;
+            let example = |(encoding, example): (&Encoding, &TextExample)| EncodedExample {
                 input_ids: encoding.get_ids().to_vec(),
                 token_type_ids: encoding.get_type_ids().to_vec(),
                 label: example.label,
-            })
-            .collect())
+            };
+            encoded.extend(encodings.iter().zip(examples).map(example));
+        }
+        Ok(encoded)
     }
 }
 

@@ -278,3 +278,38 @@ fn batches_of_windows_are_padded_and_have_spans() {
     assert_eq!(batch.attention_mask, [[1.0_f32; 6].as_slice(), &[0.0; 5], &[1.0; 11]].concat());
     assert_eq!(batch.targets, Targets::Spans(vec![[0, 0], [5, 6]]));
 }
+
+/// Such tokenizers take the space before a word into its token, and trim it from the offsets: once.
+#[test]
+fn tokens_with_a_space_in_front_have_the_offsets_of_their_word() {
+    let merges = [
+        ("\u{120}", "5"),
+        ("\u{120}", "c"),
+        ("\u{120}c", "a"),
+        ("\u{120}ca", "t"),
+        ("\u{120}cat", "s"),
+        ("\u{120}", "a"),
+    ];
+    let tokenizer = byte_level_with(64, &merges);
+    for answer in ["5", "cats", "5 cats", "a"] {
+        let question = asked("how many", "we see 5 cats in a room", &[answer]);
+        let question = Question {
+            // Not the one inside of a word.
+            answers: match answer {
+                "a" => vec![Answer { text: "a".to_string(), start: 17 }],
+                _ => question.answers,
+            },
+            ..question
+        };
+        let encoded = encode(&tokenizer, question, 8);
+        assert_eq!(span_text(&encoded, &encoded.windows[0]), answer);
+    }
+}
+
+/// A question whose first character alone has more tokens than a question may have.
+#[test]
+fn a_question_that_cannot_be_cut_is_left_out() {
+    let encoded = encode(&byte_level(12), asked("😀😀 what", "so it is and so it was", &[]), 3);
+    assert!(encoded.windows.len() > 1);
+    assert!(encoded.windows.iter().all(|window| window.input_ids.len() <= 12));
+}

@@ -52,13 +52,16 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
         )));
     }
     let config = folder.read_config()?;
-    let mut with_other_head = None;
+    // A bundled model's folder must be there until its files are copied.
+    let (mut with_other_head, mut model_folder) = (None, None);
     let is_whole_model = files.iter().any(|(path, _)| path.ends_with(checkpoint::MODEL));
     if is_whole_model || with_base_model {
         let classes = Summary::read(&folder.summary())?.classes;
         let base = if is_whole_model { to.to_path_buf() } else { to.join("base") };
         let has_own_head = !is_whole_model && config.model.fresh_head;
-        let of_model = model_files(&config, &classes, hub, !is_whole_model && !has_own_head)?;
+        let from = ModelFolder::find(&config.model, hub)?;
+        let has_weights = !is_whole_model && !has_own_head;
+        let of_model = model_files(&config, &classes, from.path(), has_weights)?;
         if has_own_head {
             // The checkpoint's head may be for other classes; Python would refuse to load it.
             let options = LoadOptions {
@@ -68,10 +71,10 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
                 seed: config.seed,
                 ..Default::default()
             };
-            let from = ModelFolder::find(&config.model, hub)?;
             with_other_head = Some((base.clone(), Model::load(from.path(), &options)?));
         }
         files.extend(of_model.into_iter().map(|(name, contents)| (base.join(name), contents)));
+        model_folder = Some(from);
     }
     for (path, contents) in &files {
         match contents {
@@ -81,6 +84,7 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
             }
         }
     }
+    drop(model_folder);
     let mut paths: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
     if let Some((base, model)) = with_other_head {
         model.save(&base, &ParamSet::new())?;
@@ -101,16 +105,15 @@ enum Contents {
 fn model_files(
     config: &RunConfig,
     classes: &[String],
-    hub: &Hub,
+    from: &Path,
     with_weights: bool,
 ) -> Result<Vec<(String, Contents)>> {
-    let from = ModelFolder::find(&config.model, hub)?;
-    let path = from.path().join("config.json");
+    let path = from.join("config.json");
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
     let exported = ExportedConfig {
         task: config.dataset.layout.task,
         classes,
-        pad_token_id: TextTokenizer::load(from.path(), config.dataset.max_length)?.pad_id(),
+        pad_token_id: TextTokenizer::load(from, config.dataset.max_length)?.pad_id(),
         is_f32: !with_weights,
     };
     let text = exported.of(&text)?;
@@ -118,7 +121,7 @@ fn model_files(
     let mut names =
         ["tokenizer.json", "tokenizer_config.json", "vocab.txt"].map(str::to_owned).to_vec();
     if with_weights {
-        let index = from.path().join(checkpoint::MODEL_INDEX);
+        let index = from.join(checkpoint::MODEL_INDEX);
         names.push(checkpoint::MODEL.to_string());
         if index.is_file() {
             names.push(checkpoint::MODEL_INDEX.to_string());
@@ -126,7 +129,7 @@ fn model_files(
         }
     }
     for name in names {
-        let path = from.path().join(&name);
+        let path = from.join(&name);
         if path.is_file() {
             files.push((name, Contents::Copy(path)));
         }

@@ -44,8 +44,9 @@ impl ModelFolder {
         Ok(Self::Kept(match &source {
             Source::Directory(folder) => folder.clone(),
             Source::Hub(_) => {
-                let paths = hub.files(&source, RepoKind::Model, &MODEL_FILES)?;
-                find_weights(&source, hub)?;
+                let paths =
+                    hub.files(&source, RepoKind::Model, &MODEL_FILES).map_err(convertible)?;
+                find_weights(&source, hub).map_err(convertible)?;
                 // All files of a snapshot are in one folder.
                 paths[0].parent().unwrap_or(Path::new(".")).to_path_buf()
             }
@@ -61,16 +62,27 @@ impl ModelFolder {
     }
 }
 
+/// What may help if a repository lacks a file.
+fn convertible(error: spry_data::Error) -> Error {
+    if !matches!(error, spry_data::Error::Download { .. }) {
+        return error.into();
+    }
+    Error::Input(format!(
+        "{error}; a repository with PyTorch's own files alone is converted in Python: \
+         `AutoModel.from_pretrained(id).save_pretrained(folder)`, and the same with AutoTokenizer"
+    ))
+}
+
 /// Finds a hub model's weights, in one file or several, downloading them if need be.
-fn find_weights(source: &Source, hub: &Hub) -> Result<()> {
+fn find_weights(source: &Source, hub: &Hub) -> spry_data::Result<()> {
     let whole = match hub.file(source, RepoKind::Model, checkpoint::MODEL) {
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
     let Ok(index) = hub.file(source, RepoKind::Model, checkpoint::MODEL_INDEX) else {
-        return Err(whole.into());
+        return Err(whole);
     };
-    let names = checkpoint::files_of_index(&index)?;
+    let names = checkpoint::files_of_index(&index).unwrap_or_default();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     hub.files(source, RepoKind::Model, &names)?;
     Ok(())
@@ -88,11 +100,15 @@ pub fn load_dataset(config: &DatasetConfig, hub: &Hub, seed: u64) -> Result<Data
         _ => {
             check_is_somewhere(config.location())?;
             let source = Source::parse(config.location())?;
-            Dataset::load(hub, &source, config.short_name(), &config.layout)?
+            let splits = Dataset::files(hub, &source, &config.layout)?;
+            let names: Vec<&str> = splits.iter().map(|(split, _)| split.as_str()).collect();
+            info!("reading the splits {} of {source}", names.join(", "));
+            let files: Vec<PathBuf> = splits.into_iter().flat_map(|(_, files)| files).collect();
+            Dataset::from_files(&files, &config.short_name(), &config.layout)?
         }
     };
     warn_of_empty_classes(&dataset);
-    dataset.rename(config.short_name());
+    dataset.rename(&config.short_name());
     let available = dataset.len();
     if let Some(count) = config.max_examples {
         dataset.sample(count, &Seed::new(seed));
@@ -127,7 +143,11 @@ fn warn_of_empty_classes(dataset: &Dataset) {
     let is_empty = |class: &usize| !labels.contains(class);
     let empty: Vec<&str> =
         (0..classes.len()).filter(is_empty).map(|class| classes[class].as_str()).collect();
-    if !empty.is_empty() && dataset.task() == Task::SequenceClassification {
+    if dataset.task() == Task::QuestionAnswering {
+        if !labels.contains(&0) {
+            warn!("no question has an answer; are they hidden, or in another column?");
+        }
+    } else if !empty.is_empty() {
         let empty = empty.join(", ");
         warn!("no example is of class {empty}; labels are counted from 0, is that meant?");
     }

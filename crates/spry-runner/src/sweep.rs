@@ -46,6 +46,8 @@ pub struct CellResult {
     pub finished: usize,
     /// Generalised accuracy.
     pub accuracy: Option<Statistic>,
+    /// Generalised F1, for question answering.
+    pub f1: Option<Statistic>,
     /// Generalised loss.
     pub loss: Option<Statistic>,
     /// Personalised accuracy.
@@ -190,6 +192,7 @@ impl Sweep {
                 runs: cell.runs.iter().map(|(_, folder)| folder.clone()).collect(),
                 finished: summaries.len(),
                 accuracy: statistic(|summary| summary.generalized_accuracy),
+                f1: statistic(|summary| summary.generalized_f1),
                 loss: statistic(|summary| summary.generalized_loss),
                 personalized_accuracy: statistic(|summary| summary.personalized_accuracy),
                 wall_secs: statistic(|summary| Some(summary.wall_secs)),
@@ -215,7 +218,16 @@ impl Sweep {
 pub fn table(results: &[CellResult]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["cell", "seeds", "accuracy", "loss", "personalised", "seconds"]);
+    // Only question answering has it.
+    let has_f1 = results.iter().any(|result| result.f1.is_some());
+    let with_f1 = |mut row: Vec<String>, f1: String| {
+        if has_f1 {
+            row.insert(3, f1);
+        }
+        row
+    };
+    let header = ["cell", "seeds", "accuracy", "loss", "personalised", "seconds"];
+    table.set_header(with_f1(header.map(str::to_string).to_vec(), "F1".to_string()));
     for result in results {
         let text = |statistic: Option<Statistic>, scale, digits, unit| {
             let Some(statistic) = statistic else { return "-".to_string() };
@@ -226,14 +238,15 @@ pub fn table(results: &[CellResult]) -> String {
                 _ => text,
             }
         };
-        table.add_row([
+        let row = vec![
             cell_name(&result.options),
             format!("{}/{}", result.finished, result.runs.len()),
             text(result.accuracy, 100.0, 1, " %"),
             text(result.loss, 1.0, 4, ""),
             text(result.personalized_accuracy, 100.0, 1, " %"),
             text(result.wall_secs, 1.0, 1, ""),
-        ]);
+        ];
+        table.add_row(with_f1(row, text(result.f1, 100.0, 1, " %")));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

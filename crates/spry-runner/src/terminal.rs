@@ -159,7 +159,7 @@ pub struct Progress {
     cohort: (usize, usize),
     train_loss: Option<f64>,
     /// Round, loss and accuracy of the newest evaluation.
-    test: Option<(u64, f64, f64)>,
+    test: Option<(u64, spry_core::Evaluation)>,
 }
 
 impl Progress {
@@ -209,7 +209,7 @@ impl Progress {
                 self.show(&format!("evaluating client {done}/{total}"));
             }
             Event::Evaluated { rounds, generalized, .. } => {
-                self.test = Some((*rounds, generalized.loss(), generalized.accuracy()));
+                self.test = Some((*rounds, *generalized));
                 self.show("");
             }
             _ => {}
@@ -219,8 +219,10 @@ impl Progress {
     /// The newest loss and accuracy, and what goes on.
     fn show(&self, now: &str) {
         let train = self.train_loss.map(|loss| format!("train loss {loss:.3}"));
-        let test = self.test.map(|(round, loss, accuracy)| {
-            format!("test loss {loss:.3}, accuracy {:.1} % (round {round})", 100.0 * accuracy)
+        let test = self.test.map(|(round, test)| {
+            let (loss, accuracy) = (test.loss(), 100.0 * test.accuracy());
+            let f1 = test.f1().map_or(String::new(), |f1| format!(", F1 {:.1} %", 100.0 * f1));
+            format!("test loss {loss:.3}, accuracy {accuracy:.1} %{f1} (round {round})")
         });
         let now = (!now.is_empty()).then(|| now.to_string());
         // What goes on first: a narrow terminal shows no more.

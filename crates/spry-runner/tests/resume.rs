@@ -256,3 +256,47 @@ fn a_run_is_not_resumed_with_other_data_or_by_two_at_once() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("another process"), "{}", stderr(&output));
 }
+
+/// Question answering: with F1 in the rows, clients in parallel, and a stop in between.
+#[test]
+fn question_answering_resumes_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |out: &str, rounds: &str, jobs: &str| {
+        let mut command = spry(folder.path());
+        command.args(["run", "--preset", "squad_v2-spry", "--out", out, "--jobs", jobs]);
+        let rounds = format!("num_server_rounds={rounds}");
+        for option in [
+            "dataset.source=synthetic",
+            "model=tiny-bert",
+            "dataset.max_examples=96",
+            "dataset.num_clients=6",
+            "dataset.max_length=48",
+            "cohort_size=3",
+            "evaluate_every=1",
+            rounds.as_str(),
+        ] {
+            command.args(["--set", option]);
+        }
+        succeed(&mut command);
+        folder.path().join(out)
+    };
+    let (whole, half) = (run("whole", "4", "1"), run("half", "2", "2"));
+    let path = half.join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("num_server_rounds = 2", "num_server_rounds = 4")).unwrap();
+    succeed(spry(folder.path()).args(["resume", "half"]));
+    let mut expected = contents(&whole);
+    let config = String::from_utf8(expected["config.toml"].clone()).unwrap();
+    expected.insert("config.toml".to_string(), config.replace("jobs = 1", "jobs = 2").into_bytes());
+    assert_same(&half, &expected, "question answering");
+    let summary: Value =
+        serde_json::from_slice(&fs::read(half.join("summary.json")).unwrap()).unwrap();
+    assert!(summary["generalized_f1"].is_number(), "{summary}");
+    assert_eq!(summary["dataset"], "squad_v2-synthetic");
+
+    // What decides about answers decides about results.
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("max_answer_length = 30", "max_answer_length = 9")).unwrap();
+    let output = spry(folder.path()).args(["resume", "half"]).output().unwrap();
+    assert!(stderr(&output).contains("max_answer_length"), "{}", stderr(&output));
+}

@@ -105,7 +105,14 @@ impl Partitioner {
                            belong together"
                     .to_string(),
             }),
-            Self::Natural => by_key(keys, clients, seed),
+            Self::Natural => {
+                let mut shares = by_key(keys, clients, seed)?;
+                // The first part of a share is trained on, and files may be sorted.
+                for (client, share) in shares.iter_mut().enumerate() {
+                    seed.child("share", client as u64).shuffle(share);
+                }
+                Ok(shares)
+            }
         }
     }
 }

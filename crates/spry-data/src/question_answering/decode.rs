@@ -33,8 +33,8 @@ pub struct SpanLogits {
 
 /// The answer to a question: a part of its context, or the empty text for no answer.
 ///
-/// The score of a span is the sum of its two logits, that of no answer the sum of those of the
-/// first special token, in the window where that is least. `logits` has an entry for each window;
+/// The score of a span is the sum of its two logits, that of no answer the sum of those of the first
+/// token, in the window where that is least. A span of white space alone is no answer. `logits` has an entry for each window;
 /// what it has beyond a window's tokens is padding.
 ///
 /// ```

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tokenizers::{Encoding, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{
+    Encoding, PostProcessorWrapper, TruncationDirection, TruncationParams, TruncationStrategy,
+};
 
 use super::Question;
 use crate::tokenize::TextTokenizer;
@@ -20,7 +22,7 @@ pub struct Window {
     /// Segment of each token.
     pub token_type_ids: Vec<u32>,
     /// First and last token of the first answer, if it is in this window as a whole; else twice 0,
-    /// the place of the first special token.
+    /// the place of the first token, which for most tokenizers is a special one.
     pub span: [usize; 2],
     /// Place of the first token of the context.
     context_start: usize,
@@ -99,22 +101,35 @@ impl TextTokenizer {
             direction: TruncationDirection::Right,
         };
         let tokenizer = self.with_truncation(Some(truncation))?;
-        let untruncated = self.with_truncation(None)?;
+        // Without truncation, which would stop at the end of the first window, and without the
+        // post-processor, which trims offsets and must do so once.
+        let mut plain = self.with_truncation(None)?;
+        plain.with_post_processor(None::<PostProcessorWrapper>);
+        let failed = |error| self.failed(error);
+        // Questions on one context follow each other.
+        let mut last: Option<(Arc<str>, Encoding)> = None;
         let encode = |question: &Question| {
-            let failed = |error| self.failed(error);
             // Leading spaces would only cost tokens.
             let text = question.question.trim_start();
-            let whole = untruncated.encode(text, false).map_err(failed)?;
+            let whole = plain.encode(text, false).map_err(failed)?;
             // A character of several tokens is kept whole, so that a cut may leave a token too many.
             let (mut cut, mut kept) = (whole.clone(), max_question);
-            while cut.len() > max_question && kept > 0 {
-                let (_, end) = whole.get_offsets()[kept - 1];
-                cut = untruncated.encode(&text[..end], false).map_err(failed)?;
-                kept -= 1;
+            while cut.len() > max_question {
+                let end = kept.checked_sub(1).map_or(0, |last| whole.get_offsets()[last].1);
+                cut = plain.encode(&text[..end], false).map_err(failed)?;
+                kept = kept.saturating_sub(1);
             }
-            // Encoding with truncation would stop at the end of the first window.
-            let mut context = untruncated.encode(&*question.context, false).map_err(failed)?;
-            context.set_type_ids(vec![1; context.len()]);
+            let context = match &last {
+                Some((context, encoding)) if Arc::ptr_eq(context, &question.context) => {
+                    encoding.clone()
+                }
+                _ => {
+                    let mut encoding = plain.encode(&*question.context, false).map_err(failed)?;
+                    encoding.set_type_ids(vec![1; encoding.len()]);
+                    last = Some((question.context.clone(), encoding.clone()));
+                    encoding
+                }
+            };
             let encoding = tokenizer.post_process(cut, Some(context), true).map_err(failed)?;
             let parts = std::iter::once(&encoding).chain(encoding.get_overflowing());
             let windows: Vec<Window> = parts.map(|part| window(part, question)).collect();

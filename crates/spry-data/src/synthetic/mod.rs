@@ -22,6 +22,9 @@ use crate::{Dataset, Error, Layout, Result, Task};
 /// Tokens that BERT's tokenizer needs, in the order of their ids.
 const SPECIAL: &[&str] = &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
+/// Examples that belong together, where a dataset says which do.
+const GROUP: usize = 8;
+
 /// Every word that the generators can write, after the special tokens: the vocabulary of a
 /// tokenizer for them.
 pub fn vocabulary() -> Vec<String> {
@@ -61,11 +64,15 @@ pub fn stand_in(layout: &Layout, examples: usize, seed: u64) -> Result<Dataset> 
             expected: format!("of at most {most} for a generated stand-in"),
         });
     }
-    Ok(match (layout.task, is_pair) {
-        (Task::QuestionAnswering, _) => questions(examples, seed).into(),
-        (Task::SequenceClassification, true) => pairs(names, examples, seed).into(),
-        (Task::SequenceClassification, false) => reports(names, examples, seed).into(),
-    })
+    let mut texts = match (layout.task, is_pair) {
+        (Task::QuestionAnswering, _) => return Ok(questions(examples, seed).into()),
+        (Task::SequenceClassification, true) => pairs(names, examples, seed),
+        (Task::SequenceClassification, false) => reports(names, examples, seed),
+    };
+    if layout.key_column.is_some() {
+        texts.keys = (0..examples).map(|index| format!("group {}", index / GROUP)).collect();
+    }
+    Ok(texts.into())
 }
 
 /// Uniform random numbers, one after another.

@@ -18,9 +18,16 @@ pub fn tokenizer(max_length: usize) -> TextTokenizer {
 
 /// A tokenizer like RoBERTa's, in which each byte is a token: ASCII, the space, and the bytes of 😀.
 pub fn byte_level(max_length: usize) -> TextTokenizer {
+    byte_level_with(max_length, &[])
+}
+
+/// The same with pairs of tokens that are merged, such as `("Ġ", "5")` for a space and a digit.
+pub fn byte_level_with(max_length: usize, merges: &[(&str, &str)]) -> TextTokenizer {
     let special = ["<s>", "<pad>", "</s>"];
     let bytes = ('!'..='~').chain("\u{120}\u{f0}\u{141}\u{13a}\u{122}".chars());
-    let tokens = special.map(str::to_string).into_iter().chain(bytes.map(String::from));
+    let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
+    let tokens =
+        special.map(str::to_string).into_iter().chain(bytes.map(String::from)).chain(merged);
     let vocabulary: Map<String, Value> =
         tokens.zip(0..).map(|(token, id): (String, u32)| (token, id.into())).collect();
     let added = |token: &str| {
@@ -46,7 +53,8 @@ pub fn byte_level(max_length: usize) -> TextTokenizer {
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "vocab": vocabulary, "merges": [],
+            "vocab": vocabulary,
+            "merges": merges.iter().map(|(left, right)| format!("{left} {right}")).collect::<Vec<_>>(),
         },
     });
     let folder = tempfile::tempdir().unwrap();

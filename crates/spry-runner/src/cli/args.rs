@@ -150,9 +150,17 @@ pub struct SweepArgs {
 
 #[derive(Debug, Args)]
 pub struct PartitionArgs {
+    /// Configuration file; its `[dataset]` table counts.
+    #[arg(value_name = "CONFIG.toml", required_unless_present = "dataset")]
+    pub config: Option<PathBuf>,
+
     /// A known dataset, the bundled synthetic_news, or a directory or hub id.
     #[arg(long)]
-    pub dataset: String,
+    pub dataset: Option<String>,
+
+    /// Change an option, such as dataset.label_column=topic; can be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
 
     /// Number of clients [default: the paper's for this dataset].
     #[arg(long, value_name = "N")]

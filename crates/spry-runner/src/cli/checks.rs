@@ -12,7 +12,7 @@ use spry_runner::config::DatasetConfig;
 use spry_runner::config::layers::explained;
 use spry_runner::profile::{self, ProfileOptions};
 use spry_runner::text::mebibytes;
-use spry_runner::{Error, Result, inputs, plots};
+use spry_runner::{Error, Result, RunConfig, inputs, plots};
 
 use super::Output;
 use super::args::{PartitionArgs, Precision, ProfileArgs, VerifyArgs};
@@ -21,7 +21,14 @@ use super::args::{PartitionArgs, Precision, ProfileArgs, VerifyArgs};
 const SHOWN_CLIENTS: usize = 40;
 
 pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
-    let defaults = DatasetConfig::new(&args.dataset);
+    let mut config = RunConfig::default();
+    if let Some(path) = &args.config {
+        config = config.with_file(path)?;
+    }
+    let name = args.dataset.iter().map(|name| format!("dataset.name={name}"));
+    let options: Vec<String> = name.chain(args.options.iter().cloned()).collect();
+    let defaults = config.with_assignments(&options)?.dataset;
+    defaults.validate()?;
     let partitioner = match (args.iid, args.alpha) {
         (true, _) => Partitioner::Iid,
         (false, Some(alpha)) => Partitioner::Dirichlet { alpha },
@@ -29,7 +36,7 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
     };
     let config = DatasetConfig {
         num_clients: args.clients.unwrap_or(defaults.num_clients),
-        max_examples: args.max_examples,
+        max_examples: args.max_examples.or(defaults.max_examples),
         partitioner,
         ..defaults
     };

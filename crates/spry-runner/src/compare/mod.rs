@@ -141,6 +141,21 @@ impl Comparison {
                 ..Default::default()
             }
         };
+        let f1 = LinePlot {
+            title: "F1 against rounds".to_string(),
+            x_label: "server round".to_string(),
+            y_label: "generalised F1 (%)".to_string(),
+            curves: self
+                .runs
+                .iter()
+                .map(|run| {
+                    let f1 = |row: &RoundRow| row.generalized_f1.map(|f1| 100.0 * f1);
+                    (run.label.clone(), curve(&run.rounds, f1))
+                })
+                .filter(|(_, points)| !points.is_empty())
+                .collect(),
+            ..Default::default()
+        };
         let loss = LinePlot {
             title: "Test loss against rounds".to_string(),
             x_label: "server round".to_string(),
@@ -186,6 +201,7 @@ impl Comparison {
                     &total(1e-3, |row| row.forward_passes),
                 ),
             ),
+            ("f1-rounds", f1),
             ("loss-rounds", loss),
         ];
         plots
@@ -295,7 +311,7 @@ fn labels(configs: &[RunConfig]) -> Vec<String> {
         configs.iter().any(|config| value(config) != value(&configs[0]))
     };
     let parts: [&dyn Fn(&RunConfig) -> String; 4] = [
-        &|config| config.dataset.short_name().to_string(),
+        &|config| config.dataset.short_name(),
         &|config| config.model.short_name().to_string(),
         &|config| config.experiment.clone(),
         &|config| format!("seed {}", config.seed),

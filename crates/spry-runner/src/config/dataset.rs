@@ -100,7 +100,11 @@ impl From<DatasetOptions> for DatasetConfig {
             num_clients: options.num_clients.unwrap_or(defaults.num_clients),
             partitioner: options.partitioner.unwrap_or(defaults.partitioner),
             train_share: options.train_share.unwrap_or(defaults.train_share),
-            question_answering: options.question_answering.or_else(|| answering(layout.task)),
+            // What an earlier layer filled in for another task says nothing.
+            question_answering: match layout.task {
+                Task::QuestionAnswering => Some(options.question_answering.unwrap_or_default()),
+                _ => options.question_answering.filter(|o| *o != Default::default()),
+            },
             layout,
             name: options.name,
         }
@@ -155,9 +159,13 @@ impl DatasetConfig {
         }
     }
 
-    /// Its name without the folders before it.
-    pub fn short_name(&self) -> &str {
-        last_part(&self.name)
+    /// Its name without the folders before it; that of a stand-in says so.
+    pub fn short_name(&self) -> String {
+        let name = last_part(&self.name);
+        match self.is_stand_in() {
+            true => format!("{name}-{SYNTHETIC}"),
+            false => name.to_string(),
+        }
     }
 
     /// Tokens that consecutive windows of a context share.
@@ -204,10 +212,8 @@ impl DatasetConfig {
                 )));
             }
         }
-        if self.partitioner == Partitioner::Natural
-            && self.layout.key_column.is_none()
-            && !is_answering
-        {
+        let has_keys = self.layout.key_column.is_some() || (is_answering && self.is_stand_in());
+        if self.partitioner == Partitioner::Natural && !has_keys {
             return Err(Error::Input(
                 "`dataset.partitioner` is natural, which needs `dataset.key_column`: the column \
                  that says which examples belong together"

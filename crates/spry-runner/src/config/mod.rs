@@ -219,7 +219,7 @@ impl RunConfig {
                 // A hub id that nothing is known of must outlive the shortening of the name.
                 self.dataset.source = Some(location);
             }
-            self.dataset.name = self.dataset.short_name().to_string();
+            self.dataset.name = self.dataset.short_name();
         }
         if let Some(adapter) = &self.model.adapter {
             self.model.adapter = Some(std::fs::canonicalize(adapter).map_err(Error::io(adapter))?);

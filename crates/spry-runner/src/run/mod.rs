@@ -275,7 +275,9 @@ fn log(event: &Event<'_>, records: &Records) {
         }
         Event::Evaluated { rounds, generalized, .. } => {
             let (loss, accuracy) = (generalized.loss(), 100.0 * generalized.accuracy());
-            debug!("after {rounds} rounds: test loss {loss:.4}, accuracy {accuracy:.1} %");
+            let f1 =
+                generalized.f1().map_or(String::new(), |f1| format!(", F1 {:.1} %", 100.0 * f1));
+            debug!("after {rounds} rounds: test loss {loss:.4}, accuracy {accuracy:.1} %{f1}");
         }
         Event::ClientFailed { server_round, client, error } => {
             debug!("round {}: client {client} failed: {error}", server_round + 1);

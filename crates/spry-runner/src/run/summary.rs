@@ -85,7 +85,7 @@ impl Summary {
         };
         Self {
             method: config.method.name.clone(),
-            dataset: config.dataset.short_name().to_string(),
+            dataset: config.dataset.short_name(),
             model: config.model.short_name().to_string(),
             experiment: config.experiment.clone(),
             seed: config.seed,
@@ -128,13 +128,25 @@ impl Summary {
             ("dataset", self.dataset.clone()),
             ("rounds", rounds),
             ("evaluated after round", self.evaluated_after_rounds.to_string()),
-            ("test accuracy (generalised)", percent(self.generalized_accuracy)),
+            (
+                match self.generalized_f1 {
+                    Some(_) => "test exact match (generalised)",
+                    None => "test accuracy (generalised)",
+                },
+                percent(self.generalized_accuracy),
+            ),
             (F1, percent(self.generalized_f1)),
             (
                 "test loss (generalised)",
                 self.generalized_loss.map_or("-".to_string(), |loss| format!("{loss:.4}")),
             ),
-            ("best test accuracy", percent(self.best_generalized_accuracy)),
+            (
+                match self.generalized_f1 {
+                    Some(_) => "best test exact match",
+                    None => "best test accuracy",
+                },
+                percent(self.best_generalized_accuracy),
+            ),
             ("last cohort on own test parts, as received", percent(self.received_accuracy)),
             ("... after local training (personalised)", percent(self.personalized_accuracy)),
             (PERSONALIZED_F1, percent(self.personalized_f1)),
