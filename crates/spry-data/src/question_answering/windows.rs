@@ -130,11 +130,12 @@ impl TextTokenizer {
                     encoding
                 }
             };
+            let has_context = !context.is_empty();
             let encoding = tokenizer.post_process(cut, Some(context), true).map_err(failed)?;
             let parts = std::iter::once(&encoding).chain(encoding.get_overflowing());
             let windows: Vec<Window> = parts.map(|part| window(part, question)).collect();
             // A tokenizer without a post-processor does not say what is of the question.
-            if windows.len() > 1 && windows.iter().any(|window| window.offsets.is_empty()) {
+            if has_context && windows.iter().any(|window| window.offsets.is_empty()) {
                 let reason = "it has no template for pairs of texts".to_string();
                 return Err(Error::Tokenizer { location: self.location().to_string(), reason });
             }
