@@ -144,6 +144,11 @@ impl Case {
         &self.model
     }
 
+    /// Its batch.
+    pub fn batch(&self) -> &TokenBatch {
+        &self.batch
+    }
+
     /// The trainable parameters of the case, with its values.
     pub fn params(&self) -> &ParamSet {
         &self.params

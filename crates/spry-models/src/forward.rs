@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use spry_core::DualParams;
+use spry_core::{DualParams, ParamRole};
 use spry_dual::Dual;
 use spry_dual::ops::{self, DropoutSeed};
 
@@ -45,6 +45,13 @@ impl<'a> ForwardContext<'a> {
         Ok(Dual::constant(weight.values().clone().reshape(shape)))
     }
 
+    /// Whether a module belongs to the head, which is trained as it is, also where a target's name
+    /// fits.
+    fn is_head(&self, module: &str) -> bool {
+        let weight = self.model.weights().get(&format!("{module}.weight"));
+        weight.is_ok_and(|weight| weight.role() == ParamRole::Head)
+    }
+
     /// The bias of a module; `None` if it has none.
     fn bias(&self, module: &str) -> Result<Option<Dual<1>>> {
         let path = format!("{module}.bias");
@@ -61,14 +68,14 @@ impl<'a> ForwardContext<'a> {
         let weight = self.weight(&format!("{module}.weight"))?;
         let bias = self.bias(module)?;
         match self.peft {
-            Peft::Lora(lora) if lora.targets(module) => {
+            Peft::Lora(lora) if lora.targets(module) && !self.is_head(module) => {
                 let a = self.weight(&format!("{module}.lora_A.weight"))?;
                 let b = self.weight(&format!("{module}.lora_B.weight"))?;
                 let y = ops::linear(x.clone(), weight, bias);
                 let x = self.dropout(x, lora.lora_dropout);
                 Ok(y.add(ops::lora_branch(x, a, b, lora.scaling())))
             }
-            Peft::Ia3(ia3) => match ia3.side(module) {
+            Peft::Ia3(ia3) => match ia3.side(module).filter(|_| !self.is_head(module)) {
                 None => Ok(ops::linear(x, weight, bias)),
                 Some(side) => {
                     let scale = self.ia3_scale::<D>(module)?;

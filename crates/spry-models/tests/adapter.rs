@@ -1,12 +1,15 @@
 //! Adapters in peft's format: ours read back, and those that peft itself wrote.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use spry_core::{ParamRole, ParamSet, Seed};
+use burn::tensor::DType;
+use spry_core::{Objective, ParamRole, ParamSet, Seed};
 use spry_data::Task;
+use spry_models::case::Case;
 use spry_models::checkpoint::Checkpoint;
 use spry_models::peft::adapter;
-use spry_models::{Error, LoadOptions, LoraConfig, Model, Peft};
+use spry_models::{Error, LoadOptions, LoraConfig, Model, Peft, PeftModel};
 
 fn fixture(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(case)
@@ -176,6 +179,28 @@ fn targets_of_the_head_are_left_alone_beside_others() {
     let both = lora(&["query", "out_proj"]).unwrap();
     assert_eq!(both.num_elements(), lora(&["query"]).unwrap().num_elements());
     assert!(lora(&["out_proj"]).is_err());
+
+    // `dense` is the name of a layer of the body and of one of the head's two.
+    let config = LoraConfig { target_modules: names(&["dense"]), ..Default::default() };
+    let case = Case::load(&fixture("roberta-lora"), &Default::default(), DType::F32).unwrap();
+    let model = Arc::new(model);
+    let dense = PeftModel::new(model.clone(), Peft::Lora(config)).unwrap();
+    let params = dense.trainable(&Seed::new(0)).unwrap();
+    assert!(!params.paths().any(|path| path.starts_with("classifier.dense.lora")));
+    let loss = |model: &PeftModel| {
+        let params = model.trainable(&Seed::new(0)).unwrap();
+        model.objective(case.batch(), None).unwrap().loss(&params).unwrap()
+    };
+    // B is 0 at the start: the same as without adapters.
+    assert!((loss(&dense) - loss(&PeftModel::new(model, Peft::Head).unwrap())).abs() < 1e-6);
+}
+
+#[test]
+fn modules_to_save_must_leave_something_to_adapt() {
+    let model = Model::load(&fixture("bert-lora"), &LoadOptions::default()).unwrap();
+    let config = LoraConfig { modules_to_save: vec!["encoder".to_string()], ..Default::default() };
+    let error = Peft::Lora(config).trainable(&model, &Seed::new(0)).unwrap_err().to_string();
+    assert!(error.contains("no adapter at all"), "{error}");
 }
 
 /// Modules that are trained whole: by the end of their path, each one group, and without adapter.

@@ -115,6 +115,16 @@ impl Peft {
         if saved_before.is_some() {
             group.0 += 1;
         }
+        let is_adapter = |path: &str| !model.weights().contains(path);
+        if matches!(self, Self::Lora(_) | Self::Ia3(_)) && !trainable.paths().any(is_adapter) {
+            return Err(Error::InvalidOption {
+                option: "modules_to_save",
+                got: format!("{:?}", self.modules_to_save()),
+                expected: "without some of the targets, which would else have no adapter at all; \
+                           to train everything there is `full`"
+                    .to_string(),
+            });
+        }
         if *self == Self::BitFit && trainable.is_empty() {
             return Err(Error::InvalidOption {
                 option: "peft",
