@@ -216,6 +216,12 @@ impl TensorList {
         self.push(format!("{module}.weight"), vec![hidden], TensorKind::NormWeight);
     }
 
+    /// A pooler, which belongs to the body, and the head of one layer after it.
+    pub(crate) fn pooled_classifier(&mut self, pooler: &str, num_labels: usize, hidden: usize) {
+        self.optional(ParamRole::Adapter, |list| list.linear(pooler, hidden, hidden));
+        self.optional(ParamRole::Head, |list| list.linear("classifier", num_labels, hidden));
+    }
+
     /// The head for spans: start and end logits of each token.
     pub(crate) fn span_head(&mut self, hidden: usize) {
         self.optional(ParamRole::Head, |list| list.linear(SPAN_HEAD, SPAN_LABELS, hidden));

@@ -1,6 +1,5 @@
 //! ALBERT's tensors and forward pass.
 
-use spry_core::ParamRole;
 use spry_data::Task;
 use spry_dual::Dual;
 
@@ -8,6 +7,8 @@ use super::AlbertConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
 use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings, first_token};
 use crate::{ForwardContext, Result};
+
+const POOLER: &str = "albert.pooler";
 
 /// The encoder with pooler and heads.
 #[derive(Clone, Debug)]
@@ -50,14 +51,7 @@ impl Architecture for Albert {
             }
         }
         match task {
-            Task::SequenceClassification => {
-                list.optional(ParamRole::Adapter, |list| {
-                    list.linear("albert.pooler", hidden, hidden);
-                });
-                list.optional(ParamRole::Head, |list| {
-                    list.linear("classifier", num_labels, hidden);
-                });
-            }
+            Task::SequenceClassification => list.pooled_classifier(POOLER, num_labels, hidden),
             Task::QuestionAnswering => list.span_head(hidden),
         }
         list.0
@@ -104,7 +98,7 @@ impl Architecture for Albert {
         _input: &TokenInput,
         hidden: Dual<3>,
     ) -> Result<Dual<2>> {
-        Ok(context.linear("albert.pooler", first_token(hidden))?.tanh())
+        Ok(context.linear(POOLER, first_token(hidden))?.tanh())
     }
 
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {

@@ -1,6 +1,5 @@
 //! BERT's tensors and forward pass.
 
-use spry_core::ParamRole;
 use spry_data::Task;
 use spry_dual::Dual;
 
@@ -8,6 +7,8 @@ use super::{BertConfig, Encoder};
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
 use crate::layers::first_token;
 use crate::{ForwardContext, Result};
+
+const POOLER: &str = "bert.pooler.dense";
 
 /// The encoder with pooler and heads.
 #[derive(Clone, Debug)]
@@ -28,14 +29,7 @@ impl Architecture for Bert {
         let mut list = TensorList::default();
         self.encoder.tensors(&mut list);
         match task {
-            Task::SequenceClassification => {
-                list.optional(ParamRole::Adapter, |list| {
-                    list.linear("bert.pooler.dense", hidden, hidden);
-                });
-                list.optional(ParamRole::Head, |list| {
-                    list.linear("classifier", num_labels, hidden);
-                });
-            }
+            Task::SequenceClassification => list.pooled_classifier(POOLER, num_labels, hidden),
             Task::QuestionAnswering => list.span_head(hidden),
         }
         list.0
@@ -59,7 +53,7 @@ impl Architecture for Bert {
         _input: &TokenInput,
         hidden: Dual<3>,
     ) -> Result<Dual<2>> {
-        Ok(context.linear("bert.pooler.dense", first_token(hidden))?.tanh())
+        Ok(context.linear(POOLER, first_token(hidden))?.tanh())
     }
 
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {
