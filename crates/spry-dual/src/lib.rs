@@ -37,9 +37,15 @@
 
 pub mod dual;
 mod jvp;
+#[cfg(feature = "flex")]
+mod kernels;
+#[cfg(not(feature = "flex"))]
+#[path = "no_kernels.rs"]
+mod kernels;
 pub mod ops;
 pub mod trace;
 
 pub use burn;
 pub use dual::{Dual, MissingRule, Tangents};
 pub use jvp::{jvp, jvp_many};
+pub use kernels::composed;

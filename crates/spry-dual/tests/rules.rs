@@ -84,6 +84,7 @@ const ROWS: &[Row] = rows! {
     "mean_dim"      Any      &[&[2, 3]]               => |x, _| flat(x[0].clone().reshape([2, 3]).square().mean_dim(0));
     "matmul"        Any      &[&[2, 2, 3], &[2, 3, 2]]=> |x, _| flat(x[0].clone().reshape([2, 2, 3]).matmul(x[1].clone().reshape([2, 3, 2])));
     "linear"        Any      &[&[2, 2, 3], &[4, 3], &[4]] => |x, _| flat(ops::linear(x[0].clone().reshape([2, 2, 3]), x[1].clone().reshape([4, 3]), Some(x[2].clone())));
+    "add_lora_branch" Any    &[&[2, 3], &[2, 4], &[1, 4], &[3, 1]] => |x, _| flat(ops::add_lora_branch(x[0].clone().reshape([2, 3]), x[1].clone().reshape([2, 4]), x[2].clone().reshape([1, 4]), x[3].clone().reshape([3, 1]), 0.5));
     "embedding"     Any      &[&[5, 2]]               => |x, d| flat(ops::embedding(x[0].clone().reshape([5, 2]), ids(&[0, 4, 4, 1], [2, 2], d)));
     "softmax"       Any      &[&[2, 4]]               => |x, _| flat(ops::softmax(x[0].clone().reshape([2, 4])));
     "log_softmax"   Any      &[&[2, 4]]               => |x, _| flat(ops::log_softmax(x[0].clone().reshape([2, 4])));
@@ -274,7 +275,7 @@ fn each_input_alone_contributes_its_share() {
 }
 
 #[test]
-fn lora_branch_matches_the_product_of_its_factors() {
+fn a_lora_branch_matches_the_product_of_its_factors() {
     let device = Device::default();
     let mut numbers = Numbers(3);
     let mut dual = |shape: [usize; 2]| {
@@ -283,21 +284,21 @@ fn lora_branch_matches_the_product_of_its_factors() {
         let tangent = tensor(&numbers.input(length, Domain::Any), &device).reshape(shape);
         Dual::new(primal, vec![tangent])
     };
-    let (x, a, b) = (dual([5, 4]), dual([2, 4]), dual([3, 2]));
+    let (x, a, b, y) = (dual([5, 4]), dual([2, 4]), dual([3, 2]), dual([5, 3]));
     let scaling = 0.5;
-    let branch = ops::lora_branch(x.clone(), a.clone(), b.clone(), scaling);
+    let branch = ops::add_lora_branch(y.clone(), x.clone(), a.clone(), b.clone(), scaling);
     // The reference forms B·A, which the branch must not.
     let product = b.matmul(a).mul_scalar(scaling);
-    let reference = ops::linear(x, product, None);
+    let reference = y.add(ops::linear(x, product, None));
     assert_close(
-        "lora_branch",
+        "add_lora_branch",
         "value",
         &values(branch.primal().clone().reshape([15])),
         &values(reference.primal().clone().reshape([15])),
         1e-12,
     );
     let tangent = |y: &Dual<2>| values(y.tangents().direction(0, y.primal()).reshape([15]));
-    assert_close("lora_branch", "tangent", &tangent(&branch), &tangent(&reference), 1e-12);
+    assert_close("add_lora_branch", "tangent", &tangent(&branch), &tangent(&reference), 1e-12);
 }
 
 /// Query heads that share a key give what they give when each has a copy of it; a causal mask
@@ -336,7 +337,7 @@ fn rules_in_the_sources() -> BTreeSet<String> {
     let mut rules = BTreeSet::new();
     for file in std::fs::read_dir(folder).unwrap() {
         let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        for marker in ["trace::record(\"", "record(\"", "linear_map(\""] {
+        for marker in ["trace::record(\"", "record(\"", "linear_map(\"", "elementwise(\""] {
             for rest in source.split(marker).skip(1) {
                 rules.insert(rest.split('"').next().unwrap().to_string());
             }

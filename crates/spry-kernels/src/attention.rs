@@ -183,21 +183,27 @@ struct Work<'a> {
 }
 
 /// One head of one sequence.
+#[derive(Clone, Copy)]
 struct Head<'a> {
     work: Work<'a>,
     sequence: usize,
     head: usize,
 }
 
-/// The packed panels of one matrix.
-struct Panels<'a> {
+/// A packed matrix and its packed tangents.
+#[derive(Clone, Copy)]
+struct Packed<'a> {
     values: &'a [f32],
+    /// Length of one matrix.
     size: usize,
+    /// Length of one panel.
+    panel: usize,
 }
 
-impl Panels<'_> {
-    fn get(&self, panel: usize) -> &[f32] {
-        &self.values[panel * self.size..][..self.size]
+impl<'a> Packed<'a> {
+    /// A panel of the matrix, or of a tangent.
+    fn panel(&self, matrix: usize, panel: usize) -> &'a [f32] {
+        &self.values[matrix * self.size + panel * self.panel..][..self.panel]
     }
 }
 
@@ -206,166 +212,81 @@ impl WithSimd for Head<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Work { query, key, value, shape, dim, value_dim, out } = self.work;
-        let AttentionShape { heads, key_heads, scale, .. } = *shape;
-        let Sequence { queries, keys } = shape.sequences[self.sequence].clone();
-        if queries.is_empty() {
-            return;
-        }
+        let Work { key, value, shape, dim, value_dim, .. } = self.work;
+        let Sequence { queries, keys } = &shape.sequences[self.sequence];
         let width = panel_width::<S>();
-        let shared = self.head / (heads / key_heads);
-        let rows_of_key = |values| head_rows(values, &keys, key_heads, shared, dim);
-        let rows_of_value = |values| head_rows(values, &keys, key_heads, shared, value_dim);
-
         let padded = keys.len().next_multiple_of(width).max(width);
         let (key_panel, value_panel) = (width * dim, width * keys.len());
         let key_size = padded / width * key_panel;
-        let value_panels = value_dim.div_ceil(width);
-        let value_size = value_panels * value_panel;
-        let (key_count, value_count) = (1 + key.tangents.len(), 1 + value.tangents.len());
-        let scores_size = BLOCK * padded;
-        let scores_count = if shape.dropout.is_some() { 3 } else { 2 };
-        let lengths = [key_size * key_count, value_size * value_count, scores_size * scores_count];
-        Scratch::with(|scratch| {
-            let scratch = scratch.take(lengths.iter().sum());
-            let (packed_keys, rest) = scratch.split_at_mut(lengths[0]);
-            let (packed_values, scores) = rest.split_at_mut(lengths[1]);
-            let each_key = std::iter::once(&key.primal).chain(&key.tangents);
-            for (values, packed) in each_key.zip(packed_keys.chunks_exact_mut(key_size)) {
-                for (panel, packed) in packed.chunks_exact_mut(key_panel).enumerate() {
-                    pack_keys::<S>(rows_of_key(values), panel * width, packed);
-                }
-            }
-            if value_size > 0 {
-                let each_value = std::iter::once(&value.primal).chain(&value.tangents);
-                for (values, packed) in each_value.zip(packed_values.chunks_exact_mut(value_size)) {
-                    for (panel, packed) in packed.chunks_exact_mut(value_panel).enumerate() {
-                        pack_columns::<S>(rows_of_value(values), panel * width, packed);
-                    }
-                }
-            }
-            let keys_of = |i: usize| Panels {
-                values: &packed_keys[i * key_size..][..key_size],
-                size: key_panel,
-            };
-            let values_of = |i: usize| Panels {
-                values: &packed_values[i * value_size..][..value_size],
-                size: value_panel,
-            };
-            let (p, rest) = scores.split_at_mut(scores_size);
-            let (ds, dropped) = rest.split_at_mut(scores_size);
+        let value_size = value_dim.div_ceil(width) * value_panel;
+        let scores = BLOCK * padded;
+        let buffers = if shape.dropout.is_some() { 3 } else { 2 };
+        let key_length = key_size * (1 + key.tangents.len());
+        let value_length = value_size * (1 + value.tangents.len());
 
-            for first in (0..queries.len()).step_by(BLOCK) {
-                let count = BLOCK.min(queries.len() - first);
-                let block = queries.start + first..queries.start + first + count;
-                let rows_of_query = |values| head_rows(values, &block, heads, self.head, dim);
-                let score = |terms: &[(Rows, Panels)], to: &mut [f32]| {
-                    for panel in 0..padded / width {
-                        let mut pairs = [(terms[0].0, terms[0].1.get(panel)); 2];
-                        if let Some((rows, panels)) = terms.get(1) {
-                            pairs[1] = (*rows, panels.get(panel));
-                        }
-                        let start = to[panel * width..].as_mut_ptr();
-                        let target = Target { start, stride: padded, columns: width };
-                        // SAFETY: `to` has `BLOCK ≥ count` rows of `padded` values, and is ours.
-                        unsafe {
-                            multiply(simd, &pairs[..terms.len()], count, None, scale, target);
-                        }
-                    }
-                };
-                let attend = |terms: &[(&[f32], Panels)], writer: Writer| {
-                    for panel in 0..value_panels {
-                        let rows = |values| Rows::new(values, count, keys.len(), padded);
-                        let mut pairs = [(rows(terms[0].0), terms[0].1.get(panel)); 2];
-                        if let Some((values, panels)) = terms.get(1) {
-                            pairs[1] = (rows(values), panels.get(panel));
-                        }
-                        let columns = width.min(value_dim - panel * width);
-                        let column = self.head * value_dim + panel * width;
-                        // SAFETY: these are columns of this head, at rows of this sequence: nobody
-                        // else writes them, and they are within the result.
-                        unsafe {
-                            let stride = heads * value_dim;
-                            let start = writer.at(block.start * stride + column);
-                            let target = Target { start, stride, columns };
-                            multiply(simd, &pairs[..terms.len()], count, None, 1.0, target);
-                        }
-                    }
-                };
-
-                score(&[(rows_of_query(query.primal), keys_of(0))], p);
-                for i in 0..count {
-                    let row = &mut p[i * padded..][..padded];
-                    self.mask(row, first + i, keys.len());
-                    softmax(simd, row);
-                }
-                let keeps = |i: usize, row: &mut [f32]| self.drop(row, first + i, keys.len());
-                if shape.dropout.is_some() {
-                    dropped.copy_from_slice(p);
-                    for i in 0..count {
-                        keeps(i, &mut dropped[i * padded..][..padded]);
-                    }
-                }
-                let weights: &[f32] = if shape.dropout.is_some() { dropped } else { p };
-                attend(&[(weights, values_of(0))], out[0]);
-
-                for (k, writer) in out[1..].iter().enumerate() {
-                    let from_query =
-                        query.tangents.get(k).map(|values| (rows_of_query(values), keys_of(0)));
-                    let from_key = (!key.tangents.is_empty())
-                        .then(|| (rows_of_query(query.primal), keys_of(k + 1)));
-                    let terms: Vec<_> = from_query.into_iter().chain(from_key).collect();
-                    let moves = !terms.is_empty();
-                    if moves {
-                        score(&terms, ds);
-                        for i in 0..count {
-                            let at = i * padded..(i + 1) * padded;
-                            softmax_tangent(simd, &p[at.clone()], &mut ds[at.clone()]);
-                            if shape.dropout.is_some() {
-                                keeps(i, &mut ds[at]);
-                            }
-                        }
-                    }
-                    let from_scores = moves.then(|| (&*ds, values_of(0)));
-                    let from_value =
-                        (!value.tangents.is_empty()).then(|| (weights, values_of(k + 1)));
-                    let terms: Vec<_> = from_scores.into_iter().chain(from_value).collect();
-                    attend(&terms, *writer);
-                }
-            }
-        });
-    }
-}
-
-/// The rows of one head.
-fn head_rows<'a>(
-    values: &'a [f32],
-    rows: &Range<usize>,
-    heads: usize,
-    head: usize,
-    dim: usize,
-) -> Rows<'a> {
-    let stride = heads * dim;
-    if rows.is_empty() {
-        return Rows::new(&[], 0, dim, stride);
-    }
-    Rows::new(&values[rows.start * stride + head * dim..], rows.len(), dim, stride)
-}
-
-/// [`pack_rows`], also for panels beyond the last key.
-#[inline(always)]
-fn pack_keys<S: Simd>(keys: Rows, column: usize, packed: &mut [f32]) {
-    if column < keys.count() {
-        pack_rows::<S>(keys, column, packed);
-    } else {
-        packed.fill(0.0);
+        let mut scratch = Scratch::of_thread();
+        let memory = scratch.take(key_length + value_length + scores * buffers);
+        let (packed_keys, rest) = memory.split_at_mut(key_length);
+        let (packed_values, rest) = rest.split_at_mut(value_length);
+        self.pack_keys(simd, packed_keys, key_size, key_panel);
+        self.pack_values(simd, packed_values, value_size, value_panel);
+        let keys = Packed { values: packed_keys, size: key_size, panel: key_panel };
+        let values = Packed { values: packed_values, size: value_size, panel: value_panel };
+        let (p, rest) = rest.split_at_mut(scores);
+        let (ds, dropped) = rest.split_at_mut(scores);
+        for first in (0..queries.len()).step_by(BLOCK) {
+            let count = BLOCK.min(queries.len() - first);
+            let block = Block { head: self, first, count, padded, keys, values };
+            block.run(simd, p, ds, dropped);
+        }
     }
 }
 
 impl Head<'_> {
+    fn sequence(&self) -> &Sequence {
+        &self.work.shape.sequences[self.sequence]
+    }
+
+    /// The head of key and value that this one shares.
+    fn shared(&self) -> usize {
+        self.head / (self.work.shape.heads / self.work.shape.key_heads)
+    }
+
+    #[inline(always)]
+    fn pack_keys<S: Simd>(&self, _: S, packed: &mut [f32], size: usize, panel: usize) {
+        let Work { key, shape, dim, .. } = self.work;
+        let keys = &self.sequence().keys;
+        for (i, packed) in packed.chunks_exact_mut(size).enumerate() {
+            let rows = head_rows(key.part(i), keys, shape.key_heads, self.shared(), dim);
+            for (i, packed) in packed.chunks_exact_mut(panel).enumerate() {
+                if i * panel_width::<S>() < keys.len() {
+                    pack_rows::<S>(rows, i * panel_width::<S>(), packed);
+                } else {
+                    packed.fill(0.0);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn pack_values<S: Simd>(&self, _: S, packed: &mut [f32], size: usize, panel: usize) {
+        let Work { value, shape, value_dim, .. } = self.work;
+        let keys = &self.sequence().keys;
+        if keys.is_empty() {
+            return;
+        }
+        for (i, packed) in packed.chunks_exact_mut(size).enumerate() {
+            let rows = head_rows(value.part(i), keys, shape.key_heads, self.shared(), value_dim);
+            for (i, packed) in packed.chunks_exact_mut(panel).enumerate() {
+                pack_columns::<S>(rows, i * panel_width::<S>(), packed);
+            }
+        }
+    }
+
     /// Adds the mask to the scores of a query; what is beyond the keys gets −∞.
     #[inline(always)]
-    fn mask(&self, row: &mut [f32], query: usize, keys: usize) {
+    fn mask(&self, row: &mut [f32], query: usize) {
+        let keys = self.sequence().keys.len();
         row[keys..].fill(f32::NEG_INFINITY);
         match self.work.shape.mask {
             Mask::None => {}
@@ -382,16 +303,142 @@ impl Head<'_> {
         }
     }
 
-    /// Applies dropout to probabilities of a query or their tangents.
+    /// Applies dropout, if any, to the probabilities of a query or their tangents.
     #[inline(always)]
-    fn drop(&self, row: &mut [f32], query: usize, keys: usize) {
+    fn drop(&self, row: &mut [f32], query: usize) {
         if let Some(ProbabilityDropout { scale, keeps }) = self.work.shape.dropout {
+            let keys = self.sequence().keys.len();
             for (key, value) in row[..keys].iter_mut().enumerate() {
                 let keeps = keeps([self.sequence, self.head, query, key]);
                 *value = if keeps { *value * scale } else { 0.0 };
             }
         }
     }
+}
+
+/// Some queries of a head.
+struct Block<'a> {
+    head: Head<'a>,
+    /// The first query, counted from the start of the sequence.
+    first: usize,
+    count: usize,
+    /// Length of a row of scores: the keys, filled up to whole panels.
+    padded: usize,
+    keys: Packed<'a>,
+    values: Packed<'a>,
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S, p: &mut [f32], ds: &mut [f32], dropped: &mut [f32]) {
+        let Work { query, key, value, shape, out, .. } = self.head.work;
+        let padded = self.padded;
+        let row = |i: usize| i * padded..(i + 1) * padded;
+        self.score(simd, Some((query.primal, 0)), None, p);
+        for i in 0..self.count {
+            self.head.mask(&mut p[row(i)], self.first + i);
+            softmax(simd, &mut p[row(i)]);
+        }
+        let mut weights: &[f32] = p;
+        if shape.dropout.is_some() {
+            dropped.copy_from_slice(p);
+            for i in 0..self.count {
+                self.head.drop(&mut dropped[row(i)], self.first + i);
+            }
+            weights = dropped;
+        }
+        self.attend(simd, Some((weights, 0)), None, out[0]);
+        for (k, writer) in out[1..].iter().enumerate() {
+            let from_query = query.tangents.get(k).map(|dquery| (*dquery, 0));
+            let from_key = (!key.tangents.is_empty()).then_some((query.primal, k + 1));
+            let moves = from_query.is_some() || from_key.is_some();
+            if moves {
+                self.score(simd, from_query, from_key, ds);
+                for i in 0..self.count {
+                    softmax_tangent(simd, &p[row(i)], &mut ds[row(i)]);
+                    self.head.drop(&mut ds[row(i)], self.first + i);
+                }
+            }
+            let from_scores = moves.then_some((&*ds, 0));
+            let from_value = (!value.tangents.is_empty()).then_some((weights, k + 1));
+            self.attend(simd, from_scores, from_value, *writer);
+        }
+    }
+
+    /// `scale·Σ Q·Kᵀ`, over pairs of a query and the number of a packed key.
+    #[inline(always)]
+    fn score<S: Simd>(
+        &self,
+        simd: S,
+        first: Option<(&[f32], usize)>,
+        second: Option<(&[f32], usize)>,
+        to: &mut [f32],
+    ) {
+        let Head { work: Work { shape, dim, .. }, head, .. } = self.head;
+        let start = self.head.sequence().queries.start + self.first;
+        let rows = start..start + self.count;
+        let width = panel_width::<S>();
+        for panel in 0..self.padded / width {
+            let mut pairs = [(Rows::new(&[], 0, 0, 0), &[][..]); 2];
+            let mut terms = 0;
+            for (query, key) in first.into_iter().chain(second) {
+                let query = head_rows(query, &rows, shape.heads, head, dim);
+                pairs[terms] = (query, self.keys.panel(key, panel));
+                terms += 1;
+            }
+            let start = to[panel * width..].as_mut_ptr();
+            let target = Target { start, stride: self.padded, columns: width };
+            // SAFETY: `to` has `BLOCK ≥ count` rows of `padded` values, and is ours.
+            unsafe { multiply(simd, &pairs[..terms], self.count, None, shape.scale, target) };
+        }
+    }
+
+    /// `Σ P·V`, over pairs of weights and the number of a packed value.
+    #[inline(always)]
+    fn attend<S: Simd>(
+        &self,
+        simd: S,
+        first: Option<(&[f32], usize)>,
+        second: Option<(&[f32], usize)>,
+        writer: Writer,
+    ) {
+        let Head { work: Work { shape, value_dim, .. }, head, .. } = self.head;
+        let Sequence { queries, keys } = self.head.sequence();
+        let (stride, width) = (shape.heads * value_dim, panel_width::<S>());
+        for panel in 0..value_dim.div_ceil(width) {
+            let mut pairs = [(Rows::new(&[], 0, 0, 0), &[][..]); 2];
+            let mut terms = 0;
+            for (weights, value) in first.into_iter().chain(second) {
+                let weights = Rows::new(weights, self.count, keys.len(), self.padded);
+                pairs[terms] = (weights, self.values.panel(value, panel));
+                terms += 1;
+            }
+            let columns = width.min(value_dim - panel * width);
+            let row = queries.start + self.first;
+            // SAFETY: these are columns of this head, at rows of this sequence: nobody else writes
+            // them, and they are within the result.
+            unsafe {
+                let start = writer.at(row * stride + head * value_dim + panel * width);
+                let target = Target { start, stride, columns };
+                multiply(simd, &pairs[..terms], self.count, None, 1.0, target);
+            }
+        }
+    }
+}
+
+/// The rows of one head.
+fn head_rows<'a>(
+    values: &'a [f32],
+    rows: &Range<usize>,
+    heads: usize,
+    head: usize,
+    dim: usize,
+) -> Rows<'a> {
+    let stride = heads * dim;
+    if rows.is_empty() {
+        return Rows::new(&[], 0, dim, stride);
+    }
+    Rows::new(&values[rows.start * stride + head * dim..], rows.len(), dim, stride)
 }
 
 /// Softmax of a row of whole vectors, in place.

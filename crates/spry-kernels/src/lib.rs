@@ -26,6 +26,7 @@
 
 mod activation;
 mod attention;
+mod dropout;
 mod linear;
 mod loops;
 mod lora;
@@ -39,6 +40,7 @@ mod rows;
 
 pub use activation::{Activation, activate};
 pub use attention::{AttentionShape, Mask, ProbabilityDropout, Sequence, attention};
+pub use dropout::dropout;
 pub use linear::linear;
 pub use lora::lora;
 pub use loss::cross_entropy;

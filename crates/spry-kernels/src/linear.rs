@@ -91,28 +91,27 @@ impl WithSimd for Layer<'_> {
             .collect();
         let panels = (PACKED / (input * weights.len()) / width).max(1);
         let enough = rows * input * output * self.out.len() >= SERIAL;
-        Scratch::with(|scratch| {
-            for first in (0..output).step_by(panels * width) {
-                let columns = (output - first).min(panels * width);
-                let size = packed_len::<S>(columns, input);
-                let packed = scratch.take(size * weights.len());
-                pack(simd, &weights, first, columns, packed, enough);
-                let packed: Vec<&[f32]> = packed.chunks_exact(size).collect();
-                let task_columns = TASK_COLUMNS.next_multiple_of(width);
-                let (across, down) = (columns.div_ceil(task_columns), rows.div_ceil(TASK_ROWS));
-                for_each(across * down, enough, |task| {
-                    let from = task % across * task_columns;
-                    let block = Block {
-                        layer: self,
-                        packed: &packed,
-                        first,
-                        columns: from..columns.min(from + task_columns),
-                        row: task / across * TASK_ROWS,
-                    };
-                    simd.vectorize(block);
-                });
-            }
-        });
+        let mut scratch = Scratch::of_thread();
+        for first in (0..output).step_by(panels * width) {
+            let columns = (output - first).min(panels * width);
+            let size = packed_len::<S>(columns, input);
+            let packed = scratch.take(size * weights.len());
+            pack(simd, &weights, first, columns, packed, enough);
+            let packed: Vec<&[f32]> = packed.chunks_exact(size).collect();
+            let task_columns = TASK_COLUMNS.next_multiple_of(width);
+            let (across, down) = (columns.div_ceil(task_columns), rows.div_ceil(TASK_ROWS));
+            for_each(across * down, enough, |task| {
+                let from = task % across * task_columns;
+                let block = Block {
+                    layer: self,
+                    packed: &packed,
+                    first,
+                    columns: from..columns.min(from + task_columns),
+                    row: task / across * TASK_ROWS,
+                };
+                simd.vectorize(block);
+            });
+        }
     }
 }
 

@@ -15,6 +15,9 @@ const TILE_16: usize = 6;
 /// Vectors across a panel.
 const VECTORS: usize = 2;
 
+/// Lanes of the widest vector.
+const WIDEST: usize = 16;
+
 /// Columns of a panel.
 pub(crate) const fn panel_width<S: Simd>() -> usize {
     VECTORS * S::F32_LANES
@@ -40,10 +43,6 @@ impl<'a> Rows<'a> {
         Self { values, stride, rows, width }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.rows
-    }
-
     pub(crate) fn row(&self, index: usize) -> &'a [f32] {
         &self.values[index * self.stride..][..self.width]
     }
@@ -60,22 +59,17 @@ impl<'a> Rows<'a> {
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Memory for intermediate values that is kept by its thread for the next kernel.
-#[derive(Default)]
+/// Memory for intermediate values, which its thread keeps for the next kernel.
 pub(crate) struct Scratch(Vec<Line>);
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
+    static KEPT: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Scratch {
-    /// Runs `work` with a scratch of this thread.
-    pub(crate) fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-        // While this one is in use, another kernel on this thread gets another.
-        let mut scratch = SCRATCH.with(|kept| kept.borrow_mut().pop()).unwrap_or_default();
-        let result = work(&mut scratch);
-        SCRATCH.with(|kept| kept.borrow_mut().push(scratch));
-        result
+    /// One that this thread has kept and that is not in use, or a new one.
+    pub(crate) fn of_thread() -> Self {
+        Self(KEPT.with_borrow_mut(Vec::pop).unwrap_or_default())
     }
 
     /// `length` values, aligned; what they are is left open.
@@ -86,6 +80,14 @@ impl Scratch {
             self.0.resize(lines, Line([0.0; 16]));
         }
         &mut bytemuck::cast_slice_mut(&mut self.0)[..length]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.0);
+        // A thread at its end keeps nothing.
+        let _ = KEPT.try_with(|kept| kept.borrow_mut().push(lines));
     }
 }
 
@@ -210,6 +212,8 @@ pub(crate) unsafe fn multiply<S: Simd>(
 ///
 /// Each left factor must have the rows, each panel a panel's width of values per step of depth, and
 /// the target must be as in [`multiply`].
+// Loops over indices, which the compiler turns into registers; it does not so with iterators.
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn tile<S: Simd, const HEIGHT: usize>(
     simd: S,
@@ -227,30 +231,30 @@ unsafe fn tile<S: Simd, const HEIGHT: usize>(
         let panel = panel.as_ptr();
         for k in 0..a.width {
             let mut right = [simd.splat_f32s(0.0); VECTORS];
-            for (v, right) in right.iter_mut().enumerate() {
+            for v in 0..VECTORS {
                 // SAFETY: the panel has `width · depth` values, and any bits are a vector of
                 // floats; the read does not assume an alignment.
-                *right = unsafe {
+                right[v] = unsafe {
                     panel.add((k * VECTORS + v) * lanes).cast::<S::f32s>().read_unaligned()
                 };
             }
-            for (i, sums) in sums.iter_mut().enumerate() {
+            for i in 0..HEIGHT {
                 // SAFETY: row `row + i` exists and has `width` values.
                 let left = simd.splat_f32s(unsafe { *left.add(i * a.stride + k) });
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = simd.mul_add_e_f32s(left, right, *sum);
+                for v in 0..VECTORS {
+                    sums[i][v] = simd.mul_add_e_f32s(left, right[v], sums[i][v]);
                 }
             }
         }
     }
     let scale = simd.splat_f32s(scale);
-    for (i, sums) in sums.iter().enumerate() {
-        for (v, &sum) in sums.iter().enumerate() {
+    for i in 0..HEIGHT {
+        for v in 0..VECTORS {
             let first = v * lanes;
             if first >= target.columns {
                 break;
             }
-            let mut value = simd.mul_f32s(sum, scale);
+            let mut value = simd.mul_f32s(sums[i][v], scale);
             let columns = lanes.min(target.columns - first);
             if let Some(bias) = bias {
                 let bias = simd.partial_load_f32s(&bias[first..first + columns]);
@@ -262,12 +266,9 @@ unsafe fn tile<S: Simd, const HEIGHT: usize>(
                 if columns == lanes {
                     to.cast::<S::f32s>().write_unaligned(value);
                 } else {
-                    let value: [f32; 64] = {
-                        let mut buffer = [0.0; 64];
-                        simd.partial_store_f32s(&mut buffer[..lanes], value);
-                        buffer
-                    };
-                    to.copy_from_nonoverlapping(value.as_ptr(), columns);
+                    let mut buffer = [0.0f32; WIDEST];
+                    simd.partial_store_f32s(&mut buffer[..lanes], value);
+                    to.copy_from_nonoverlapping(buffer.as_ptr(), columns);
                 }
             }
         }

@@ -22,6 +22,11 @@ impl<'a> DualRef<'a> {
         Self { primal, tangents }
     }
 
+    /// The value, or for `part` from 1 on a tangent.
+    pub(crate) fn part(&self, part: usize) -> &'a [f32] {
+        if part == 0 { self.primal } else { self.tangents[part - 1] }
+    }
+
     /// A value without tangents.
     pub fn constant(primal: &'a [f32]) -> Self {
         Self { primal, tangents: Vec::new() }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use spry_dual::Dual;
+use spry_dual::ops;
 
 /// An activation function; names as in Hugging Face's `ACT2FN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -23,13 +23,13 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function of each element.
-    pub fn apply<const D: usize>(self, x: Dual<D>) -> Dual<D> {
+    /// The operation behind the name.
+    pub fn op(self) -> ops::Activation {
         match self {
-            Self::Gelu => x.gelu(),
-            Self::GeluTanh => x.gelu_tanh(),
-            Self::Relu => x.relu(),
-            Self::Silu => x.silu(),
+            Self::Gelu => ops::Activation::Gelu,
+            Self::GeluTanh => ops::Activation::GeluTanh,
+            Self::Relu => ops::Activation::Relu,
+            Self::Silu => ops::Activation::Silu,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use spry_core::{DualParams, ParamRole};
 use spry_dual::Dual;
-use spry_dual::ops::{self, DropoutSeed};
+use spry_dual::ops::{self, Activation, DropoutSeed};
 
 use crate::peft::{Ia3Side, Peft};
 use crate::{Error, Model, Result};
@@ -65,27 +65,57 @@ impl<'a> ForwardContext<'a> {
     ///
     /// [`Error::UnknownWeight`] if the module does not exist.
     pub fn linear<const D: usize>(&self, module: &str, x: Dual<D>) -> Result<Dual<D>> {
+        self.linear_activated(module, x, None)
+    }
+
+    /// [`linear`](Self::linear) with an activation on its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`linear`](Self::linear).
+    pub fn linear_activated<const D: usize>(
+        &self,
+        module: &str,
+        x: Dual<D>,
+        activation: Option<Activation>,
+    ) -> Result<Dual<D>> {
         let weight = self.weight(&format!("{module}.weight"))?;
         let bias = self.bias(module)?;
+        let activate = |y: Dual<D>| match activation {
+            Some(activation) => activation.apply(y),
+            None => y,
+        };
         match self.peft {
             Peft::Lora(lora) if lora.targets(module) && !self.is_head(module) => {
                 let a = self.weight(&format!("{module}.lora_A.weight"))?;
                 let b = self.weight(&format!("{module}.lora_B.weight"))?;
                 let y = ops::linear(x.clone(), weight, bias);
                 let x = self.dropout(x, lora.lora_dropout);
-                Ok(y.add(ops::lora_branch(x, a, b, lora.scaling())))
+                Ok(activate(ops::add_lora_branch(y, x, a, b, lora.scaling())))
             }
             Peft::Ia3(ia3) => match ia3.side(module).filter(|_| !self.is_head(module)) {
-                None => Ok(ops::linear(x, weight, bias)),
+                None => Ok(ops::linear_activated(x, weight, bias, activation)),
                 Some(side) => {
                     let scale = self.ia3_scale::<D>(module)?;
                     Ok(match side {
-                        Ia3Side::Input => ops::linear(x.mul(scale), weight, bias),
-                        Ia3Side::Output => ops::linear(x, weight, bias).mul(scale),
+                        Ia3Side::Input => {
+                            ops::linear_activated(x.mul(scale), weight, bias, activation)
+                        }
+                        Ia3Side::Output => activate(ops::linear(x, weight, bias).mul(scale)),
                     })
                 }
             },
-            _ => Ok(ops::linear(x, weight, bias)),
+            _ => Ok(ops::linear_activated(x, weight, bias, activation)),
+        }
+    }
+
+    /// Whether the linear layer of a module draws a dropout mask.
+    pub(crate) fn has_dropout(&self, module: &str) -> bool {
+        match self.peft {
+            Peft::Lora(lora) => {
+                self.dropout.is_some() && lora.lora_dropout > 0.0 && lora.targets(module)
+            }
+            _ => false,
         }
     }
 

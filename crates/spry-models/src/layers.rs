@@ -76,7 +76,36 @@ pub(crate) fn feed_forward(
     activation: Activation,
     x: Dual<3>,
 ) -> Result<Dual<3>> {
-    context.linear(down, activation.apply(context.linear(up, x)?))
+    by_parts(context, &[up, down], x, |x| {
+        let x = context.linear_activated(up, x, Some(activation.op()))?;
+        context.linear(down, x)
+    })
+}
+
+/// Applies modules that act on each token alone to a part of the tokens at a time, as many parts as
+/// there are tangents and a value. So what is wide between the modules takes, with all its tangents,
+/// as much memory as its value alone does in inference.
+pub(crate) fn by_parts(
+    context: &ForwardContext,
+    modules: &[&str],
+    x: Dual<3>,
+    apply: impl Fn(Dual<3>) -> Result<Dual<3>>,
+) -> Result<Dual<3>> {
+    let [batch, seq, width] = x.dims();
+    let tokens = batch * seq;
+    let parts = 1 + x.tangents().len();
+    // A mask belongs to a whole input.
+    let masks = modules.iter().any(|module| context.has_dropout(module));
+    if parts == 1 || masks || tokens < 2 * parts {
+        return apply(x);
+    }
+    let x = x.reshape([1, tokens, width]);
+    let length = tokens.div_ceil(parts);
+    let part = |start: usize| x.clone().narrow(1, start, length.min(tokens - start));
+    let results: Result<Vec<_>> = (0..tokens).step_by(length).map(|start| apply(part(start))).collect();
+    let y = Dual::cat(results?, 1);
+    let [_, _, width] = y.dims();
+    Ok(y.reshape([batch, seq, width]))
 }
 
 /// What the modules of an encoder's layer are called, below the layer's path.

@@ -2,7 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use crate::Dual;
+use crate::kernels::Kernels;
+use crate::{Dual, trace};
 
 /// Identifies one dropout mask: element `i` is kept or dropped by a hash of `(seed, i)`.
 ///
@@ -34,6 +35,11 @@ fn split_mix(state: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// What kept elements are multiplied by.
+pub(crate) fn kept_scale(probability: f64) -> f32 {
+    (1.0 / (1.0 - probability)) as f32
+}
+
 /// Zeroes each element with the given probability and divides the others by `1 − probability`.
 ///
 /// `y = m ⊙ x / (1 − p)`, `dy = m ⊙ dx / (1 − p)`: all directions share the mask. A probability of
@@ -50,8 +56,12 @@ pub fn dropout<const D: usize>(x: Dual<D>, probability: f64, seed: DropoutSeed) 
     if probability == 0.0 {
         return x;
     }
+    if let Some(kernels) = Kernels::for_all(&[&x]) {
+        trace::record("dropout", x.tangents().len());
+        return kernels.dropout(x, kept_scale(probability), |i| seed.keeps(i, probability));
+    }
     let shape = x.dims();
-    let kept = (1.0 / (1.0 - probability)) as f32;
+    let kept = kept_scale(probability);
     let count = shape.iter().product::<usize>() as u64;
     let mask: Vec<f32> =
         (0..count).map(|i| if seed.keeps(i, probability) { kept } else { 0.0 }).collect();

@@ -5,7 +5,43 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use burn::tensor::{Tensor, activation};
 
+use crate::kernels::Kernels;
 use crate::{Dual, Tangents, trace};
+
+/// An activation between linear layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// [`Dual::gelu`].
+    Gelu,
+    /// [`Dual::gelu_tanh`].
+    GeluTanh,
+    /// [`Dual::silu`].
+    Silu,
+    /// [`Dual::relu`].
+    Relu,
+}
+
+impl Activation {
+    /// The function of each element.
+    pub fn apply<const D: usize>(self, x: Dual<D>) -> Dual<D> {
+        match self {
+            Self::Gelu => x.gelu(),
+            Self::GeluTanh => x.gelu_tanh(),
+            Self::Silu => x.silu(),
+            Self::Relu => x.relu(),
+        }
+    }
+
+    /// The name under which [`trace`] counts it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::Silu => "silu",
+            Self::Relu => "relu",
+        }
+    }
+}
 
 impl<const D: usize> Dual<D> {
     /// Applies `value`, and multiplies each tangent by `derivative(x, y)`.
@@ -69,18 +105,42 @@ elementwise_rules! {
     tanh:      |x| x.tanh(),                |_, y| y.clone().mul(y).neg().add_scalar(1.0);
     /// Logistic function `1/(1 + e⁻ˣ)`; `dy = y(1 − y)·dx`.
     sigmoid:   |x| activation::sigmoid(x),  |_, y| y.clone().sub(y.clone().mul(y));
-    /// `max(x, 0)`; `dy = dx` where `x > 0`, else 0 (also at 0, as in PyTorch).
-    relu:      |x| activation::relu(x),     |x, _| activation::relu(x.sign());
     /// Gauss error function; `dy = 2/√π·e^(−x²)·dx`.
     erf:       |x| x.erf(),                 |x, _| x.square().neg().exp().mul_scalar(FRAC_2_SQRT_PI);
-    /// `x·σ(x)`, also called swish; `dy = σ(x)(1 + x(1 − σ(x)))·dx`.
-    silu:      |x| activation::silu(x),     |x, y| { let s = activation::sigmoid(x); s.clone().add(y.clone()).sub(s.mul(y)) };
 }
 
-// Special cases. The two GELUs share an expensive term between value and derivative, which the
-// table cannot express.
+// Activations: there is a kernel for each, and the two GELUs share an expensive term between value
+// and derivative, which the table cannot express.
 
 impl<const D: usize> Dual<D> {
+    /// An activation by its kernel where there is one, else by `rule`.
+    fn activate(self, activation: Activation, rule: impl FnOnce(Self) -> Self) -> Self {
+        match Kernels::for_all(&[&self]) {
+            Some(kernels) => {
+                trace::record(activation.name(), self.tangents().len());
+                kernels.activate(activation, self)
+            }
+            None => rule(self),
+        }
+    }
+
+    /// `max(x, 0)`; `dy = dx` where `x > 0`, else 0 (also at 0, as in PyTorch).
+    pub fn relu(self) -> Self {
+        self.activate(Activation::Relu, |x| {
+            x.elementwise("relu", activation::relu, |x, _| activation::relu(x.sign()))
+        })
+    }
+
+    /// `x·σ(x)`, also called swish; `dy = σ(x)(1 + x(1 − σ(x)))·dx`.
+    pub fn silu(self) -> Self {
+        self.activate(Activation::Silu, |x| {
+            x.elementwise("silu", activation::silu, |x, y| {
+                let s = activation::sigmoid(x);
+                s.clone().add(y.clone()).sub(s.mul(y))
+            })
+        })
+    }
+
     /// Exact GELU, `y = x·Φ(x)`; `dy = (Φ(x) + x·φ(x))·dx`, with Φ and φ the standard normal's
     /// distribution and density. `Φ` is computed once for value and derivative.
     ///
@@ -96,6 +156,10 @@ impl<const D: usize> Dual<D> {
     /// assert!((y - 0.841_344_8).abs() < 1e-6);
     /// ```
     pub fn gelu(self) -> Self {
+        self.activate(Activation::Gelu, Self::composed_gelu)
+    }
+
+    fn composed_gelu(self) -> Self {
         trace::record("gelu", self.tangents().len());
         let reverse_mode = self.is_reverse_mode();
         let (x, tangents) = self.into_parts();
@@ -122,6 +186,10 @@ impl<const D: usize> Dual<D> {
     /// The tanh approximation of GELU, `y = ½x(1 + t)` with `t = tanh(√(2/π)(x + 0.044715x³))`;
     /// `dy = (½(1 + t) + ½x(1 − t²)·√(2/π)(1 + 0.134145x²))·dx`.
     pub fn gelu_tanh(self) -> Self {
+        self.activate(Activation::GeluTanh, Self::composed_gelu_tanh)
+    }
+
+    fn composed_gelu_tanh(self) -> Self {
         const CUBIC: f64 = 0.044715;
         const SQRT_2_OVER_PI: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
         trace::record("gelu_tanh", self.tangents().len());

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor, activation};
 
+use crate::kernels::Kernels;
 use crate::{Dual, Tangents, trace};
 
 /// Mean cross entropy between logits and class indices.
@@ -32,6 +33,12 @@ pub fn cross_entropy(logits: Dual<2>, targets: Tensor<1, Int>) -> Dual<1> {
          per row of logits",
         targets.dims()[0]
     );
+    if let Some(kernels) = Kernels::for_all(&[&logits])
+        && let Ok(indices) = targets.to_data().convert::<i64>().try_to_vec::<i64>()
+    {
+        let indices: Vec<usize> = indices.into_iter().map(|index| index as usize).collect();
+        return kernels.cross_entropy(&logits, &indices);
+    }
     let (logits, dlogits) = logits.into_parts();
     let log_p = activation::log_softmax(logits, 1);
     let picked = log_p.clone().gather(1, targets.clone().reshape([batch, 1]));

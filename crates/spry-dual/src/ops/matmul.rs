@@ -2,7 +2,9 @@
 
 use burn::tensor::Tensor;
 
+use super::Activation;
 use crate::dual::check_same_k;
+use crate::kernels::Kernels;
 use crate::{Dual, Tangents, trace};
 
 /// Tangents of the bilinear product `x·y` (matrix product): `dx·y + x·dy`.
@@ -51,6 +53,20 @@ impl<const D: usize> Dual<D> {
 ///
 /// If shapes do not fit or perturbed operands carry different numbers of directions.
 pub fn linear<const D: usize>(x: Dual<D>, weight: Dual<2>, bias: Option<Dual<1>>) -> Dual<D> {
+    linear_activated(x, weight, bias, None)
+}
+
+/// [`linear`] with an activation on its result, in one go where a kernel can.
+///
+/// # Panics
+///
+/// As [`linear`].
+pub fn linear_activated<const D: usize>(
+    x: Dual<D>,
+    weight: Dual<2>,
+    bias: Option<Dual<1>>,
+    activation: Option<Activation>,
+) -> Dual<D> {
     let shape = x.dims();
     let [out, input] = weight.dims();
     assert!(
@@ -67,8 +83,34 @@ pub fn linear<const D: usize>(x: Dual<D>, weight: Dual<2>, bias: Option<Dual<1>>
         );
     }
     let bias_k = bias.as_ref().map_or(0, |bias| bias.tangents().len());
-    trace::record("linear", x.tangents().len().max(weight.tangents().len()).max(bias_k));
+    let k = x.tangents().len().max(weight.tangents().len()).max(bias_k);
+    trace::record("linear", k);
+    for tangents in [x.tangents().len(), weight.tangents().len(), bias_k] {
+        if tangents > 0 {
+            check_same_k("linear", k, tangents);
+        }
+    }
 
+    if let Some(kernels) = Kernels::for_all(&[&x, &weight, &bias]) {
+        if let Some(activation) = activation {
+            trace::record(activation.name(), k);
+        }
+        return kernels.linear(&x, &weight, bias.as_ref(), activation);
+    }
+    let y = composed_linear(x, weight, bias);
+    match activation {
+        Some(activation) => activation.apply(y),
+        None => y,
+    }
+}
+
+fn composed_linear<const D: usize>(
+    x: Dual<D>,
+    weight: Dual<2>,
+    bias: Option<Dual<1>>,
+) -> Dual<D> {
+    let shape = x.dims();
+    let [out, input] = weight.dims();
     let rows = shape[..D - 1].iter().product();
     let mut out_shape = shape;
     out_shape[D - 1] = out;
@@ -86,9 +128,6 @@ pub fn linear<const D: usize>(x: Dual<D>, weight: Dual<2>, bias: Option<Dual<1>>
         None => (x.matmul(w), tangents),
         Some(bias) => {
             let (b, db) = bias.into_parts();
-            if !tangents.is_zero() && !db.is_zero() {
-                check_same_k("linear", tangents.len(), db.len());
-            }
             let db = db.map(|t| t.reshape([1, out]));
             let tangents = match (tangents, db) {
                 (tangents, Tangents::Zero) => tangents,
@@ -103,13 +142,41 @@ pub fn linear<const D: usize>(x: Dual<D>, weight: Dual<2>, bias: Option<Dual<1>>
     Dual::from_parts(value.reshape(out_shape), tangents.map(|t| t.reshape(out_shape)))
 }
 
-/// LoRA's branch `y = s·(x·Aᵀ)·Bᵀ` (Hu et al. 2021, arXiv 2106.09685), to be added to the frozen
-/// layer's output.
+/// A layer's output with LoRA's branch added: `y + s·(x·Aᵀ)·Bᵀ` (Hu et al. 2021, arXiv 2106.09685).
 ///
-/// `x` is `[.., in]`, `a` is `[r, in]`, `b` is `[out, r]`; the result is `[.., out]`.
-/// With `u = x·Aᵀ`: `du = dx·Aᵀ + x·dAᵀ` and `dy = s·(du·Bᵀ + u·dBᵀ)`. The product `A·B` and its
-/// tangent are never formed: everything in between has `r` columns.
-pub fn lora_branch<const D: usize>(x: Dual<D>, a: Dual<2>, b: Dual<2>, scaling: f64) -> Dual<D> {
-    let low_rank = linear(x, a, None).mul_scalar(scaling);
-    linear(low_rank, b, None)
+/// `y` is `[.., out]`, `x` is `[.., in]`, `a` is `[r, in]`, `b` is `[out, r]`; the result is
+/// `[.., out]`. With `u = x·Aᵀ`: `du = dx·Aᵀ + x·dAᵀ`, and `s·(du·Bᵀ + u·dBᵀ)` is added to `dy`. The
+/// product `A·B` and its tangent are never formed: everything in between has `r` columns.
+///
+/// # Panics
+///
+/// If shapes do not fit or perturbed operands carry different numbers of directions.
+pub fn add_lora_branch<const D: usize>(
+    y: Dual<D>,
+    x: Dual<D>,
+    a: Dual<2>,
+    b: Dual<2>,
+    scaling: f64,
+) -> Dual<D> {
+    let (of_x, of_y) = (x.dims(), y.dims());
+    let ([rank, input], [output, b_rank]) = (a.dims(), b.dims());
+    assert!(
+        rank == b_rank
+            && of_x[..D - 1] == of_y[..D - 1]
+            && [of_x[D - 1], of_y[D - 1]] == [input, output],
+        "spry-dual: `add_lora_branch` got an input of shape {of_x:?}, an output of shape {of_y:?}, \
+         and the factors [{rank}, {input}] and [{output}, {b_rank}]; they must be [.., {input}], \
+         [.., {output}], and share the rank"
+    );
+    let counts = [&y, &x].map(|x| x.tangents().len());
+    let counts = [counts[0], counts[1], a.tangents().len(), b.tangents().len()];
+    let k = counts.into_iter().max().unwrap_or(0);
+    for count in counts.into_iter().filter(|count| *count > 0) {
+        check_same_k("add_lora_branch", k, count);
+    }
+    trace::record("add_lora_branch", k);
+    if let Some(kernels) = Kernels::for_all(&[&y, &x, &a, &b]) {
+        return kernels.add_lora_branch(y, &x, &a, &b, scaling);
+    }
+    y.add(linear(linear(x, a, None).mul_scalar(scaling), b, None))
 }

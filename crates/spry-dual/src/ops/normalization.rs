@@ -4,6 +4,7 @@
 use burn::tensor::{Tensor, activation, module};
 
 use crate::dual::check_same_k;
+use crate::kernels::Kernels;
 use crate::{Dual, Tangents, trace};
 
 /// Softmax along the last axis.
@@ -71,6 +72,14 @@ pub fn layer_norm<const D: usize>(
     );
     let k = x.tangents().len().max(weight.tangents().len()).max(bias.tangents().len());
     trace::record("layer_norm", k);
+    for tangents in [x.tangents().len(), weight.tangents().len(), bias.tangents().len()] {
+        if tangents > 0 {
+            check_same_k("layer_norm", k, tangents);
+        }
+    }
+    if let Some(kernels) = Kernels::for_all(&[&x, &weight, &bias]) {
+        return kernels.layer_norm(x, &weight, &bias, epsilon);
+    }
     let reverse_mode =
         [x.is_reverse_mode(), weight.is_reverse_mode(), bias.is_reverse_mode()].contains(&true);
 
@@ -79,11 +88,6 @@ pub fn layer_norm<const D: usize>(
     let (beta, dbeta) = bias.into_parts();
     if k == 0 && !reverse_mode {
         return Dual::constant(module::layer_norm(x, gamma, Some(beta), epsilon));
-    }
-    for tangents in [dgamma.len(), dbeta.len(), dx.len()] {
-        if tangents > 0 {
-            check_same_k("layer_norm", k, tangents);
-        }
     }
 
     let mut row = [1; D];
@@ -130,11 +134,14 @@ pub fn rms_norm<const D: usize>(x: Dual<D>, weight: Dual<1>, epsilon: f64) -> Du
         weight.dims()[0]
     );
     trace::record("rms_norm", x.tangents().len().max(weight.tangents().len()));
+    if x.is_perturbed() && weight.is_perturbed() {
+        check_same_k("rms_norm", x.tangents().len(), weight.tangents().len());
+    }
+    if let Some(kernels) = Kernels::for_all(&[&x, &weight]) {
+        return kernels.rms_norm(x, &weight, epsilon);
+    }
     let (x, dx) = x.into_parts();
     let (gamma, dgamma) = weight.into_parts();
-    if !dx.is_zero() && !dgamma.is_zero() {
-        check_same_k("rms_norm", dx.len(), dgamma.len());
-    }
     let mut row = [1; D];
     row[D - 1] = hidden;
     let gamma: Tensor<D> = gamma.reshape(row);

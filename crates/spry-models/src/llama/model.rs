@@ -58,10 +58,15 @@ impl Llama {
 
         let norm = format!("{module}.post_attention_layernorm");
         let normed = context.rms_norm(&norm, x.clone(), epsilon)?;
-        let gate = context.linear(&format!("{module}.mlp.gate_proj"), normed.clone())?;
-        let up = context.linear(&format!("{module}.mlp.up_proj"), normed)?;
-        let gated = self.config.hidden_act.apply(gate).mul(up);
-        Ok(x.add(context.linear(&format!("{module}.mlp.down_proj"), gated)?))
+        let path = |name: &str| format!("{module}.mlp.{name}");
+        let (gate, up, down) = (path("gate_proj"), path("up_proj"), path("down_proj"));
+        let activation = Some(self.config.hidden_act.op());
+        let down = by_parts(context, &[&gate, &up, &down], normed, |x| {
+            let gate = context.linear_activated(&gate, x.clone(), activation)?;
+            let up = context.linear(&up, x)?;
+            context.linear(&down, gate.mul(up))
+        })?;
+        Ok(x.add(down))
     }
 }
 
