@@ -3,6 +3,7 @@
 //! - `cargo bench --bench estimators`: time, memory and variance of each gradient estimator;
 //!   `cargo xtask bench-report` makes a table and a plot of the results.
 //! - `cargo bench --bench client_step`: a step of Spry against inference and backpropagation.
+//! - `cargo bench --bench compare`: the same against PyTorch.
 //! - `cargo bench --bench tangent_layout`: a list of tangents against one stacked tensor.
 
 use std::ops::Deref;
@@ -55,6 +56,21 @@ pub const BERT_BASE: Shape = Shape {
         "num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 512
     }"#,
     batch: 2,
+    seq: 64,
+};
+
+/// BERT base with the batch of 8 that the paper trains with.
+pub const BERT_BASE_8: Shape = Shape { batch: 8, ..BERT_BASE };
+
+/// BERT large: 24 layers of width 1024, 335 million weights; a batch of 8.
+pub const BERT_LARGE_8: Shape = Shape {
+    name: "BERT large",
+    id: "bert-large",
+    config: r#"{
+        "model_type": "bert", "vocab_size": 30522, "hidden_size": 1024, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 512
+    }"#,
+    batch: 8,
     seq: 64,
 };
 

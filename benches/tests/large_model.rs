@@ -1,23 +1,13 @@
 //! A model of BERT large's shape in the memory of its weights and little more.
 
-use spry_bench::{Shape, Workbench, peak_bytes};
+use spry_bench::{BERT_LARGE_8, Shape, Workbench, peak_bytes};
 use spry_core::estimators::ForwardGradient;
 use spry_models::{LoadOptions, Model};
 
-/// BERT large: 24 layers of width 1024, 335 million weights, with the paper's batch and length.
-const BERT_LARGE: Shape = Shape {
-    name: "BERT large",
-    id: "bert-large",
-    config: r#"{
-        "model_type": "bert", "vocab_size": 30522, "hidden_size": 1024, "num_hidden_layers": 24,
-        "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 512
-    }"#,
-    batch: 8,
-    seq: 128,
-};
+/// With the paper's length.
+const BERT_LARGE: Shape = Shape { seq: 128, ..BERT_LARGE_8 };
 
-/// All that is allocated counts here: in loading, for the weights, and in a client's step. What is
-/// mapped does not: that is one tensor of the file at a time, which the system may drop.
+/// All that is allocated counts here: in loading, for the weights, and in a client's step.
 #[test]
 fn loading_and_a_spry_step_peak_within_one_and_a_half_times_the_weights() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,8 @@ const LONGEST_FILE: usize = 500;
 
 /// Which crates of the workspace a crate may depend on: arrows point down only.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("spry-dual", &[]),
+    ("spry-kernels", &[]),
+    ("spry-dual", &["spry-kernels"]),
     ("spry-core", &["spry-dual"]),
     ("spry-data", &["spry-core"]),
     ("spry-models", &["spry-core", "spry-data", "spry-dual"]),
@@ -21,8 +22,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// The only library that prints, plots and writes results.
 const RUNNER: &str = "crates/spry-runner/";
 
-/// Where checkpoints are mapped into memory.
-const UNSAFE: &str = "crates/spry-models/src/checkpoint.rs";
+/// The only crate with `unsafe` code; the others inherit the workspace's lints, which forbid it.
+const UNSAFE: &str = "spry-kernels";
+
+/// What the engine may depend on beside the workspace's own crates.
+const OF_DUAL: &[&str] = &["burn", "burn-flex"];
+
+/// What the kernels may depend on: nothing that knows of tensors.
+const OF_KERNELS: &[&str] = &["bytemuck", "pulp", "rayon"];
 
 /// Checks all conventions and lists every violation.
 pub fn check(root: &Path) -> Result<()> {
@@ -63,12 +70,6 @@ fn check_source(root: &Path, file: &Path, violations: &mut Vec<String>) -> Resul
             violations.push(format!("{name}:{}: a library prints", number + 1));
         }
     }
-    // The one place is reasoned about in an ADR. This file only names the lint.
-    let allowed = usize::from(name == UNSAFE);
-    if name != "xtask/src/tidy.rs" && text.matches("unsafe_code").count() > allowed {
-        violations
-            .push(format!("{name}: only {UNSAFE} may have an `unsafe` block, and one (ADR 0015)"));
-    }
     // Strategies see parameters, roles and groups; how tensors are laid out is not their business.
     if name.starts_with("crates/spry-strategies/src") && text.contains("burn::") {
         violations.push(format!("{name}: a strategy touches tensors"));
@@ -76,7 +77,7 @@ fn check_source(root: &Path, file: &Path, violations: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-/// The engine depends on Burn alone; other crates on crates below them.
+/// The kernels depend on no tensors, the engine on Burn alone; other crates on crates below them.
 fn check_dependencies(
     root: &Path,
     name: &str,
@@ -85,6 +86,11 @@ fn check_dependencies(
 ) -> Result<()> {
     let path = root.join("crates").join(name).join("Cargo.toml");
     let manifest = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    if name != UNSAFE && !manifest.contains("[lints]\nworkspace = true") {
+        violations.push(format!(
+            "crates/{name}/Cargo.toml: does not inherit the workspace's lints, which forbid unsafe code"
+        ));
+    }
     let mut is_dependencies = false;
     for line in manifest.lines() {
         if line.starts_with('[') {
@@ -95,7 +101,11 @@ fn check_dependencies(
             continue;
         };
         let is_ours = dependency.starts_with("spry-");
-        let is_foreign = name == "spry-dual" && dependency != "burn";
+        let is_foreign = match name {
+            "spry-dual" => !is_ours && !OF_DUAL.contains(&dependency),
+            "spry-kernels" => !OF_KERNELS.contains(&dependency),
+            _ => false,
+        };
         if is_dependencies && (is_foreign || (is_ours && !allowed.contains(&dependency))) {
             violations.push(format!("crates/{name}/Cargo.toml: must not depend on {dependency}"));
         }

@@ -42,7 +42,7 @@ pub mod simulation;
 pub mod strategy;
 pub mod testing;
 
-pub use client::{ClientContext, ClientData, LocalTraining, Split, StopSignal};
+pub use client::{ClientContext, ClientData, LocalTraining, PrefixCache, Split, StopSignal};
 pub use error::{Error, Result};
 pub use estimators::{Backprop, ForwardGradient, GradientEstimate, GradientEstimator, Step};
 pub use gradient::Gradient;

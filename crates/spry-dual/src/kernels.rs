@@ -9,9 +9,7 @@ use std::cell::Cell;
 
 use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_flex::{Flex, FlexTensor, Layout};
-use spry_kernels::{
-    AttentionShape, DualMut, DualRef, DualVec, Mask, ProbabilityDropout, Sequence,
-};
+use spry_kernels::{AttentionShape, DualMut, DualRef, DualVec, Mask, ProbabilityDropout, Sequence};
 
 use crate::ops::attention::ranges;
 use crate::ops::dropout::kept_scale;
@@ -47,6 +45,14 @@ pub fn composed<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Whether rules for tensors of this kind go through fused kernels, outside of reverse mode.
+///
+/// Kernels compute each row, such as a token, apart from the others: its result does not depend on
+/// the rest of the batch.
+pub fn has_kernels(device: &Device, dtype: DType) -> bool {
+    !DISABLED.get() && dtype == DType::F32 && *device == Device::flex()
+}
+
 /// Shows that the operands it was made for can go through a kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels(());
@@ -54,7 +60,7 @@ pub(crate) struct Kernels(());
 impl Kernels {
     /// If kernels can take all operands.
     pub(crate) fn for_all(operands: &[&dyn Operand]) -> Option<Self> {
-        let fits = !DISABLED.get() && operands.iter().all(|operand| operand.fits());
+        let fits = operands.iter().all(|operand| operand.fits());
         fits.then_some(Self(()))
     }
 
@@ -161,8 +167,11 @@ impl Kernels {
         let bias = bias.map(|bias| {
             let [masks, heads, rows, keys] = bias.dims();
             let stride = |count: usize, size: usize| if count == 1 { 0 } else { size };
-            let strides =
-                [stride(masks, heads * rows * keys), stride(heads, rows * keys), stride(rows, keys)];
+            let strides = [
+                stride(masks, heads * rows * keys),
+                stride(heads, rows * keys),
+                stride(rows, keys),
+            ];
             (contiguous(primitive(bias)), strides)
         });
         let mask = match (&bias, mask) {
@@ -177,7 +186,8 @@ impl Kernels {
                 .collect();
             move |[sequence, head, query, key]: [usize; 4]| {
                 let [queries, keys] = lengths[sequence];
-                let place = |sequence: usize| ((sequence * heads + head) * queries + query) * keys + key;
+                let place =
+                    |sequence: usize| ((sequence * heads + head) * queries + query) * keys + key;
                 match is_packed {
                     true => seed.site(sequence as u64).keeps(place(0) as u64, probability),
                     false => seed.keeps(place(sequence) as u64, probability),
@@ -195,7 +205,8 @@ impl Kernels {
             mask,
             dropout,
         };
-        let [query, key, value] = [query, key, value].map(|heads| self.read(&heads.swap_dims(1, 2)));
+        let [query, key, value] =
+            [query, key, value].map(|heads| self.read(&heads.swap_dims(1, 2)));
         let widths = [heads * head_dim, key_heads * value_dim];
         let out =
             spry_kernels::attention(&query.view(), &key.view(), &value.view(), widths, &shape);
@@ -243,8 +254,7 @@ impl Kernels {
         let mut tensors = parts.into_iter().map(Tensor::from_primitive::<Flex>);
         let primal = tensors.next().unwrap_or_else(|| unreachable!("there is always a primal"));
         let tangents: Vec<Tensor<D>> = tensors.collect();
-        let tangents =
-            if tangents.is_empty() { Tangents::Zero } else { Tangents::Dense(tangents) };
+        let tangents = if tangents.is_empty() { Tangents::Zero } else { Tangents::Dense(tangents) };
         Dual::from_parts(primal, tangents)
     }
 
@@ -252,8 +262,7 @@ impl Kernels {
     fn dual<const D: usize>(self, result: DualVec, shape: [usize; D]) -> Dual<D> {
         let tangents: Vec<Tensor<D>> =
             result.tangents.into_iter().map(|tangent| tensor(tangent, shape)).collect();
-        let tangents =
-            if tangents.is_empty() { Tangents::Zero } else { Tangents::Dense(tangents) };
+        let tangents = if tangents.is_empty() { Tangents::Zero } else { Tangents::Dense(tangents) };
         Dual::from_parts(tensor(result.primal, shape), tangents)
     }
 }
@@ -266,7 +275,7 @@ pub(crate) trait Operand {
 
 impl<const D: usize> Operand for Tensor<D> {
     fn fits(&self) -> bool {
-        !self.is_autodiff() && self.dtype() == DType::F32 && self.device() == Device::flex()
+        !self.is_autodiff() && has_kernels(&self.device(), self.dtype())
     }
 }
 

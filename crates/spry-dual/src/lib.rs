@@ -48,4 +48,4 @@ pub mod trace;
 pub use burn;
 pub use dual::{Dual, MissingRule, Tangents};
 pub use jvp::{jvp, jvp_many};
-pub use kernels::composed;
+pub use kernels::{composed, has_kernels};

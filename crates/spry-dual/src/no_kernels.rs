@@ -1,11 +1,18 @@
 //! In place of the fast path where Burn's flex backend is not built in: no operand fits.
 
+use burn::tensor::{DType, Device};
+
 use crate::Dual;
 use crate::ops::{Activation, AttentionMask, DropoutSeed};
 
 /// Runs `work`; without the `flex` feature every rule is composed of Burn's operations anyway.
 pub fn composed<R>(work: impl FnOnce() -> R) -> R {
     work()
+}
+
+/// Whether rules for tensors of this kind go through fused kernels: never without the `flex` feature.
+pub fn has_kernels(_: &Device, _: DType) -> bool {
+    false
 }
 
 /// There are none.
@@ -52,12 +59,7 @@ impl Kernels {
         match self {}
     }
 
-    pub(crate) fn rms_norm<const D: usize>(
-        self,
-        _: Dual<D>,
-        _: &Dual<1>,
-        _: f64,
-    ) -> Dual<D> {
+    pub(crate) fn rms_norm<const D: usize>(self, _: Dual<D>, _: &Dual<1>, _: f64) -> Dual<D> {
         match self {}
     }
 

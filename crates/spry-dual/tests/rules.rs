@@ -90,7 +90,7 @@ const ROWS: &[Row] = rows! {
     "log_softmax"   Any      &[&[2, 4]]               => |x, _| flat(ops::log_softmax(x[0].clone().reshape([2, 4])));
     "layer_norm"    Any      &[&[2, 4], &[4], &[4]]   => |x, _| flat(ops::layer_norm(x[0].clone().reshape([2, 4]), x[1].clone(), x[2].clone(), 1e-5));
     "rms_norm"      Any      &[&[2, 4], &[4]]         => |x, _| flat(ops::rms_norm(x[0].clone().reshape([2, 4]), x[1].clone(), 1e-5));
-    "rotary"        Any      &[&[1, 2, 3, 4]]         => |x, d| flat(ops::rotary(x[0].clone().reshape([1, 2, 3, 4]), &ops::RotaryTable::new(3, &[1.0, 0.3], (d, DType::F64))));
+    "rotary"        Any      &[&[1, 2, 3, 4]]         => |x, d| flat(ops::rotary(x[0].clone().reshape([1, 2, 3, 4]), &ops::RotaryTable::new(0..3, &[1.0, 0.3], (d, DType::F64))));
     "attention"     Any      &[&[2, 2, 3, 2], &[2, 2, 3, 2], &[2, 2, 3, 3]] => |x, d| flat(ops::attention(
         x[0].clone().reshape([2, 2, 3, 2]), x[1].clone().reshape([2, 2, 3, 2]), x[2].clone().reshape([2, 2, 3, 3]),
         Some(&padding(d)), 0.7, Some((0.2, DropoutSeed(5)))));

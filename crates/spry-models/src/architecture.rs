@@ -1,12 +1,12 @@
 //! What a model family declares: its tensors, and its forward pass.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use spry_core::ParamRole;
-use spry_data::{Targets, Task, TokenBatch};
+use spry_data::{Task, TokenBatch};
 use spry_dual::Dual;
-use spry_dual::ops::AttentionMask;
 
-use crate::{Error, ForwardContext, Result, albert, bert, distilbert, llama, opt, roberta};
+use crate::{
+    Error, ForwardContext, Result, TokenInput, albert, bert, distilbert, llama, opt, roberta,
+};
 
 /// A model family, such as BERT; a new one is one folder and one value of this type in [`SPECS`].
 #[derive(Debug)]
@@ -113,18 +113,65 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
         false
     }
 
-    /// Hidden states of the last layer, `[batch, seq, hidden]`.
+    /// Number of layers.
+    fn num_layers(&self) -> usize;
+
+    /// Path of a layer's modules; layers that share their weights share it.
+    fn layer_path(&self, index: usize) -> String;
+
+    /// Frequencies of the rotary position embedding in radians per position, for families that have
+    /// it.
+    fn rotary_frequencies(&self) -> Option<&[f64]> {
+        None
+    }
+
+    /// What the first layer gets, `[batch, seq, hidden]`.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownWeight`] if the weights are not those of this architecture.
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>>;
+    fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>>;
+
+    /// One layer; `[batch, seq, hidden]` to the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed`](Self::embed).
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>>;
+
+    /// What comes between the last layer and the head, such as a norm; of each token alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed`](Self::embed).
+    fn finish(&self, _context: &ForwardContext, x: Dual<3>) -> Result<Dual<3>> {
+        Ok(x)
+    }
+
+    /// Hidden states of the last layer, `[batch, seq, hidden]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed`](Self::embed).
+    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        let mut x = self.embed(context, input)?;
+        for index in 0..self.num_layers() {
+            x = self.layer(context, input, index, x)?;
+        }
+        self.finish(context, x)
+    }
 
     /// The representation of each sequence that the classification head acts on, `[batch, hidden]`.
     ///
     /// # Errors
     ///
-    /// As [`encode`](Self::encode).
+    /// As [`embed`](Self::embed).
     fn pool(
         &self,
         context: &ForwardContext,
@@ -137,7 +184,7 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`encode`](Self::encode).
+    /// As [`embed`](Self::embed).
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>>;
 
     /// Dropout of the hidden states before the span head.
@@ -236,102 +283,4 @@ impl TensorList {
             tensor.is_optional = true;
         }
     }
-}
-
-/// A batch of tokens on a device.
-#[derive(Clone, Debug)]
-pub struct TokenInput {
-    /// Token ids, `[batch, seq]`.
-    pub input_ids: Tensor<2, Int>,
-    /// Segment ids, `[batch, seq]`.
-    pub token_type_ids: Tensor<2, Int>,
-    /// Positions, `[batch, seq]`, where they are not simply 0, 1, 2, … in each row.
-    pub position_ids: Option<Tensor<2, Int>>,
-    /// Which tokens may be attended to.
-    pub mask: AttentionMask,
-    /// The last token of each sequence that is not padding, as a row of `[batch · seq, hidden]`.
-    pub last_tokens: Tensor<1, Int>,
-}
-
-impl TokenInput {
-    /// Moves a batch to a device; the mask gets the dtype of the model's weights.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Batch`] if it is empty, too long for the model, inconsistent, or has ids outside of
-    /// the vocabulary.
-    pub fn new(
-        batch: &TokenBatch,
-        architecture: &dyn Architecture,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Self> {
-        check(batch, architecture.limits())?;
-        let shape = [batch.batch, batch.seq];
-        let ints =
-            |values: Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(values, shape), device);
-        let mask = TensorData::new(batch.attention_mask.clone(), shape);
-        let mask = Tensor::<2>::from_data(mask, (device, dtype));
-        let last_tokens: Vec<i64> = batch
-            .attention_mask
-            .chunks(batch.seq)
-            .enumerate()
-            .map(|(row, mask)| {
-                let last = mask.iter().rposition(|&mask| mask > 0.0).unwrap_or(batch.seq - 1);
-                (row * batch.seq + last) as i64
-            })
-            .collect();
-        Ok(Self {
-            input_ids: ints(batch.input_ids.clone()),
-            token_type_ids: ints(batch.token_type_ids.clone()),
-            position_ids: architecture.position_ids(batch).map(ints),
-            mask: match architecture.is_causal() {
-                true => AttentionMask::causal(mask),
-                false => AttentionMask::from_padding(mask),
-            },
-            last_tokens: Tensor::from_data(TensorData::new(last_tokens, [batch.batch]), device),
-        })
-    }
-
-    /// Batch size and length.
-    pub fn dims(&self) -> [usize; 2] {
-        self.input_ids.dims()
-    }
-}
-
-/// Fails for a batch that is inconsistent, or that a model cannot take.
-fn check(batch: &TokenBatch, limits: Limits) -> Result<()> {
-    let misfit = |reason: String| Err(Error::Batch { reason });
-    if batch.batch == 0 || batch.seq == 0 {
-        return misfit("it is empty".to_string());
-    }
-    if batch.seq > limits.max_length {
-        let max = limits.max_length;
-        return misfit(format!(
-            "a text has {} tokens, the model takes {max}; truncate to that length",
-            batch.seq
-        ));
-    }
-    let lengths = [batch.input_ids.len(), batch.token_type_ids.len(), batch.attention_mask.len()];
-    let targets = match &batch.targets {
-        Targets::Classes(classes) => classes.len(),
-        Targets::Spans(spans) => spans.len(),
-    };
-    if lengths.iter().any(|&length| Some(length) != batch.batch.checked_mul(batch.seq))
-        || targets != batch.batch
-    {
-        return misfit(format!("its vectors are not of {} x {}", batch.batch, batch.seq));
-    }
-    let segments = limits.type_vocab_size.map_or(i64::MAX, |segments| segments as i64);
-    if let Some(id) = batch.token_type_ids.iter().find(|id| !(0..segments).contains(*id)) {
-        return misfit(format!("token type {id} is outside of the model's {segments}"));
-    }
-    let vocabulary = limits.vocab_size as i64;
-    if let Some(id) = batch.input_ids.iter().find(|id| !(0..vocabulary).contains(*id)) {
-        return misfit(format!(
-            "token id {id} is outside of the vocabulary of {vocabulary}; is this the model's \
-             tokenizer?"
-        ));
-    }
-    Ok(())
 }

@@ -1,18 +1,18 @@
 //! Safetensors files in and out.
 //!
-//! A tensor is mapped into memory, converted and unmapped before the next one is looked at, so that
-//! loading a model peaks at its weights plus one tensor.
+//! A tensor's bytes are read straight into the values that become the weight, one tensor after the
+//! other, so that loading a model peaks at its weights.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
-use memmap2::{Mmap, MmapOptions};
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError, View};
 use serde::Deserialize;
 use spry_core::{Param, ParamSet};
@@ -22,6 +22,9 @@ use crate::{Error, Result};
 
 /// Headers are JSON of a few kilobytes; the format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Bytes that are read at a time; a multiple of every value's size.
+const PART: usize = 1 << 20;
 
 /// Name of the file with the weights of a model.
 pub const MODEL: &str = "model.safetensors";
@@ -166,23 +169,16 @@ impl Checkpoint {
     /// [`Error::UnknownWeight`] if there is none, [`Error::DType`] if it is not a float tensor,
     /// [`Error::Io`] if the file cannot be read.
     pub fn read(&self, name: &str) -> Result<TensorData> {
-        let Mapped { dtype, shape, bytes } = self.map(name)?;
-        Ok(match dtype {
-            Dtype::F64 => {
-                let values = bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b));
-                TensorData::new(values.collect::<Vec<f64>>(), shape)
-            }
-            Dtype::F32 => {
-                let values = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
-                TensorData::new(values.collect::<Vec<f32>>(), shape)
-            }
+        let (file, info) = self.find(name)?;
+        let shape = info.shape.clone();
+        Ok(match info.dtype {
+            Dtype::F64 => TensorData::new(file.values(info, f64::from_le_bytes)?, shape),
+            Dtype::F32 => TensorData::new(file.values(info, f32::from_le_bytes)?, shape),
             Dtype::F16 => {
-                let values = bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32());
-                TensorData::new(values.collect::<Vec<f32>>(), shape)
+                TensorData::new(file.values(info, |b| f16::from_le_bytes(b).to_f32())?, shape)
             }
             Dtype::BF16 => {
-                let values = bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32());
-                TensorData::new(values.collect::<Vec<f32>>(), shape)
+                TensorData::new(file.values(info, |b| bf16::from_le_bytes(b).to_f32())?, shape)
             }
             other => {
                 return Err(Error::DType { name: name.to_string(), got: format!("{other:?}") });
@@ -196,17 +192,17 @@ impl Checkpoint {
     ///
     /// As [`read`](Self::read).
     pub fn read_integers(&self, name: &str) -> Result<Vec<i64>> {
-        let Mapped { dtype, bytes, .. } = self.map(name)?;
-        if dtype != Dtype::I64 {
-            return Err(Error::DType { name: name.to_string(), got: format!("{dtype:?}") });
+        let (file, info) = self.find(name)?;
+        if info.dtype != Dtype::I64 {
+            return Err(Error::DType { name: name.to_string(), got: format!("{:?}", info.dtype) });
         }
-        Ok(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
+        file.values(info, i64::from_le_bytes)
     }
 
-    fn map(&self, name: &str) -> Result<Mapped> {
+    fn find(&self, name: &str) -> Result<(&TensorFile, &TensorInfo)> {
         let unknown = || Error::UnknownWeight { path: name.to_string() };
         let file = &self.files[*self.places.get(name).ok_or_else(unknown)?];
-        file.map(name)?.ok_or_else(unknown)
+        Ok((file, file.metadata.info(name).ok_or_else(unknown)?))
     }
 }
 
@@ -214,33 +210,10 @@ impl Checkpoint {
 #[derive(Debug)]
 struct TensorFile {
     path: PathBuf,
-    file: File,
+    /// Locked because it has one place to read from.
+    file: Mutex<File>,
     metadata: Metadata,
     data_start: u64,
-}
-
-/// A tensor of a file.
-struct Mapped {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Bytes,
-}
-
-/// A tensor's bytes in the file. A mapping cannot be empty, a tensor can.
-enum Bytes {
-    Mapped(Mmap),
-    Empty,
-}
-
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Empty => &[],
-        }
-    }
 }
 
 impl TensorFile {
@@ -269,34 +242,33 @@ impl TensorFile {
         if expected != length {
             return Err(damaged(format!("it has {length} bytes, its header says {expected}")));
         }
-        Ok(Self { path: path.to_path_buf(), file, metadata, data_start })
+        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), metadata, data_start })
     }
 
-    /// Maps a tensor's bytes; `None` if there is no such tensor.
-    fn map(&self, name: &str) -> Result<Option<Mapped>> {
-        let Some(info) = self.metadata.info(name) else { return Ok(None) };
-        let (dtype, shape, (start, end)) = (info.dtype, info.shape.clone(), info.data_offsets);
-        let bytes = match end - start {
-            0 => Bytes::Empty,
-            length => {
-                let end = self.data_start + end as u64;
-                if self.file.metadata().map_err(Error::io(&self.path))?.len() < end {
-                    let (path, reason) = (self.path.clone(), "it has become shorter".to_string());
-                    return Err(Error::Checkpoint { path, reason });
-                }
-                let mut options = MmapOptions::new();
-                options.offset(self.data_start + start as u64).len(length);
-                // SAFETY: the mapping is read-only, private to this crate, and dropped as soon as it
-                // has been copied from. The file was just seen to reach as far. What is left is
-                // another process that shortens the file in just that moment, which no reader of
-                // mapped files can rule out: the system then ends this process with a signal; no
-                // wrong memory is read.
-                #[allow(unsafe_code)]
-                let map = unsafe { options.map(&self.file) };
-                Bytes::Mapped(map.map_err(Error::io(&self.path))?)
-            }
-        };
-        Ok(Some(Mapped { dtype, shape, bytes }))
+    /// A tensor's values, each made of `N` bytes; a part of the file at a time.
+    fn values<const N: usize, T>(
+        &self,
+        info: &TensorInfo,
+        value: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>> {
+        let (start, end) = info.data_offsets;
+        let mut values = Vec::with_capacity((end - start) / N);
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = SeekFrom::Start(self.data_start + start as u64);
+        file.seek(place).map_err(Error::io(&self.path))?;
+        let mut buffer = vec![0; (end - start).min(PART)];
+        for part in (start..end).step_by(PART) {
+            let bytes = &mut buffer[..PART.min(end - part)];
+            file.read_exact(bytes).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => Error::Checkpoint {
+                    path: self.path.clone(),
+                    reason: "it has become shorter".to_string(),
+                },
+                _ => Error::io(&self.path)(error),
+            })?;
+            values.extend(bytes.as_chunks().0.iter().map(|bytes| value(*bytes)));
+        }
+        Ok(values)
     }
 }
 

@@ -30,6 +30,11 @@ impl<'a> ForwardContext<'a> {
         Self { model, params, peft, dropout, dropout_sites: Cell::new(0) }
     }
 
+    /// The model whose weights these are.
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
     /// A weight: the trainable one if there is one at this path, else the frozen one.
     ///
     /// # Errors

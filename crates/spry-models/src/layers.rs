@@ -3,11 +3,11 @@
 
 use burn::tensor::{Int, Tensor};
 use spry_dual::Dual;
-use spry_dual::ops::{self, RotaryTable};
+use spry_dual::ops;
 
-use crate::architecture::{Limits, TensorList, TokenInput};
+use crate::architecture::{Limits, TensorList};
 use crate::config::Activation;
-use crate::{ForwardContext, Result};
+use crate::{ForwardContext, Result, TokenInput};
 
 /// Position embeddings: `[batch, seq, hidden]`, or `[1, seq, hidden]` if they are the same for all
 /// rows.
@@ -26,7 +26,7 @@ pub(crate) fn positions(
 
 /// Multi-head self-attention up to the concatenated heads; the linear layer after it is the
 /// caller's.
-pub(crate) struct SelfAttention<'a> {
+pub(crate) struct SelfAttention {
     /// Paths of the linear layers for query, key and value.
     pub(crate) projections: [String; 3],
     /// Number of query heads.
@@ -35,11 +35,9 @@ pub(crate) struct SelfAttention<'a> {
     pub(crate) key_value_heads: usize,
     /// Dropout of the attention probabilities.
     pub(crate) dropout: f64,
-    /// Turns query and key by position.
-    pub(crate) rotary: Option<&'a RotaryTable>,
 }
 
-impl SelfAttention<'_> {
+impl SelfAttention {
     /// `[batch, seq, hidden]` to `[batch, seq, heads · head_dim]`.
     pub(crate) fn forward(
         &self,
@@ -53,7 +51,7 @@ impl SelfAttention<'_> {
             let head_dim = projected.dims()[2] / heads;
             Ok(projected.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2))
         };
-        let turn = |x: Dual<4>| match self.rotary {
+        let turn = |x: Dual<4>| match &input.rotary {
             Some(table) => ops::rotary(x, table),
             None => x,
         };
@@ -102,7 +100,8 @@ pub(crate) fn by_parts(
     let x = x.reshape([1, tokens, width]);
     let length = tokens.div_ceil(parts);
     let part = |start: usize| x.clone().narrow(1, start, length.min(tokens - start));
-    let results: Result<Vec<_>> = (0..tokens).step_by(length).map(|start| apply(part(start))).collect();
+    let results: Result<Vec<_>> =
+        (0..tokens).step_by(length).map(|start| apply(part(start))).collect();
     let y = Dual::cat(results?, 1);
     let [_, _, width] = y.dims();
     Ok(y.reshape([batch, seq, width]))
@@ -153,7 +152,6 @@ impl EncoderLayer<'_> {
             heads: self.heads,
             key_value_heads: self.heads,
             dropout: self.probability_dropout,
-            rotary: None,
         };
         let [output, norm] = self.names.attention;
         let attended = attention.forward(context, input, x.clone())?;
@@ -220,14 +218,13 @@ pub(crate) fn bert_embeddings(
     Ok(context.dropout(x, dropout))
 }
 
-/// The first token of each sequence: `[batch, seq, hidden]` to `[batch, hidden]`.
-pub(crate) fn first_token(x: Dual<3>) -> Dual<2> {
-    let [batch, _, hidden] = x.dims();
-    x.narrow(1, 0, 1).reshape([batch, hidden])
+/// The first token of each text: `[batch, seq, hidden]` to `[texts, hidden]`.
+pub(crate) fn first_token(x: Dual<3>, input: &TokenInput) -> Dual<2> {
+    let [batch, seq, hidden] = x.dims();
+    x.reshape([batch * seq, hidden]).select(0, input.first_tokens.clone())
 }
 
-/// The last token of each sequence that is not padding: `[batch, seq, hidden]` to
-/// `[batch, hidden]`.
+/// The last token of each text that is not padding: `[batch, seq, hidden]` to `[texts, hidden]`.
 pub(crate) fn last_token(x: Dual<3>, input: &TokenInput) -> Dual<2> {
     let [batch, seq, hidden] = x.dims();
     x.reshape([batch * seq, hidden]).select(0, input.last_tokens.clone())

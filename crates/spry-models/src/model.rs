@@ -60,8 +60,8 @@ pub struct Model {
 
 impl Model {
     /// Loads a Hugging Face directory: `config.json`, and `model.safetensors` or the shards that
-    /// `model.safetensors.index.json` lists. Files are mapped into memory one tensor at a time, so
-    /// that loading peaks at the weights and one tensor.
+    /// `model.safetensors.index.json` lists. Files are read one tensor at a time, straight into
+    /// the weights, so that loading peaks at these.
     ///
     /// Tensors that a pretraining checkpoint may lack (head, pooler) are made afresh from the
     /// seed; see [`fresh`](Self::fresh).

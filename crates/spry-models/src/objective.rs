@@ -1,13 +1,16 @@
 //! The loss of a batch as an [`Objective`], for each task.
 
-use burn::tensor::{Int, Tensor, TensorData};
-use spry_core::{DualParams, Evaluation, HeadedObjective, Objective, ParamSet};
-use spry_data::{Targets, Task, TokenBatch};
-use spry_dual::Dual;
-use spry_dual::ops::{DropoutSeed, cross_entropy};
+use std::sync::Arc;
 
-use crate::architecture::{SPAN_HEAD, SPAN_LABELS, TokenInput};
-use crate::{ForwardContext, PeftModel, Result};
+use burn::tensor::{Int, Tensor, TensorData};
+use spry_core::{DualParams, Evaluation, HeadedObjective, Objective, ParamSet, PrefixCache};
+use spry_data::{Targets, Task, TokenBatch};
+use spry_dual::ops::{DropoutSeed, cross_entropy};
+use spry_dual::{Dual, has_kernels};
+
+use crate::architecture::{SPAN_HEAD, SPAN_LABELS};
+use crate::prefix::Prefix;
+use crate::{ForwardContext, PeftModel, Result, TokenInput};
 
 /// The dropout site whose mask seeds those of the head; no body has as many.
 const HEAD_DROPOUT: u64 = u64::MAX;
@@ -21,6 +24,9 @@ const HEAD_DROPOUT: u64 = u64::MAX;
 pub struct BatchObjective {
     model: PeftModel,
     input: TokenInput,
+    /// The same without padding, where it can be used.
+    packed: Option<TokenInput>,
+    prefix: Option<Prefix>,
     /// The right column of each row of the logits.
     targets: Tensor<1, Int>,
     dropout: Option<DropoutSeed>,
@@ -33,7 +39,15 @@ impl BatchObjective {
         dropout: Option<DropoutSeed>,
     ) -> Result<Self> {
         let (device, dtype) = (model.model().device(), model.model().dtype());
-        let input = TokenInput::new(batch, model.model().architecture(), device, dtype)?;
+        let architecture = model.model().architecture();
+        let input = TokenInput::new(batch, architecture, device, dtype)?;
+        // Tokens of padding compete for the spans of Hugging Face's models.
+        let is_packable =
+            model.model().task() == Task::SequenceClassification && has_kernels(device, dtype);
+        let packed = match is_packable {
+            true => TokenInput::packed(batch, architecture, device, dtype)?,
+            false => None,
+        };
         let targets: Vec<i64> = match &batch.targets {
             Targets::Classes(classes) => classes.clone(),
             Targets::Spans(spans) => {
@@ -43,7 +57,22 @@ impl BatchObjective {
         };
         let rows = targets.len();
         let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
-        Ok(Self { model, input, targets, dropout })
+        Ok(Self { model, input, packed, prefix: None, targets, dropout })
+    }
+
+    /// Reuses what a cache knows of the examples of the objective's batch, of which each has a number
+    /// there, and keeps what it does not know. Results are the same bits. With dropout, whose masks
+    /// differ from step to step, and for question answering nothing is reused.
+    pub fn with_prefix(
+        mut self,
+        cache: &Arc<PrefixCache>,
+        examples: &[usize],
+        batch: &TokenBatch,
+    ) -> Self {
+        if self.packed.is_some() && self.dropout.is_none() {
+            self.prefix = Prefix::new(self.model.model(), cache.clone(), examples, batch);
+        }
+        self
     }
 
     /// Logits: `[batch, num_labels]` of classes; of spans `[2 · batch, seq]`, those of first tokens
@@ -66,11 +95,16 @@ impl BatchObjective {
     fn features_with(&self, params: &DualParams, dropout: Option<DropoutSeed>) -> Result<Dual<2>> {
         let (model, peft) = (self.model.model(), self.model.peft());
         let context = ForwardContext::new(model, params, peft, dropout);
-        let hidden = model.architecture().encode(&context, &self.input)?;
+        // Reverse mode has no kernels, and must see the same dropout masks, which are of the padded
+        // batch.
+        let packed = self.packed.as_ref().filter(|_| !params.is_tracked() && dropout.is_none());
+        let input = packed.unwrap_or(&self.input);
+        let hidden = match &self.prefix {
+            Some(prefix) if packed.is_some() => prefix.encode(&context, input)?,
+            _ => model.architecture().encode(&context, input)?,
+        };
         match model.task() {
-            Task::SequenceClassification => {
-                model.architecture().pool(&context, &self.input, hidden)
-            }
+            Task::SequenceClassification => model.architecture().pool(&context, input, hidden),
             Task::QuestionAnswering => {
                 let [batch, seq, width] = hidden.dims();
                 Ok(hidden.reshape([batch * seq, width]))

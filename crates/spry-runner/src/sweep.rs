@@ -155,7 +155,11 @@ impl Sweep {
                 return Ok(Todo::Begin(Box::new(config.clone()), path.clone()));
             }
             let folder = RunFolder::look(path)?;
-            let there = RunConfig { jobs: config.jobs, ..folder.read_config()? };
+            let there = RunConfig {
+                jobs: config.jobs,
+                prefix_cache_bytes: config.prefix_cache_bytes,
+                ..folder.read_config()?
+            };
             if there != *config {
                 return Err(Error::Input(format!(
                     "{} has a run with another configuration; choose another folder with --out",

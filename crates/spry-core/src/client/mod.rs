@@ -1,6 +1,7 @@
 //! A client: its data, and the local training loop that strategies share.
 
 mod counted;
+mod prefix;
 mod variance;
 
 use std::cell::Cell;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use counted::Counted;
+pub use prefix::PrefixCache;
 use spry_dual::ops::DropoutSeed;
 use variance::VarianceOfHalves;
 
@@ -45,6 +47,22 @@ pub trait ClientData: Send + Sync {
         examples: &[usize],
         dropout: Option<DropoutSeed>,
     ) -> Result<Box<dyn Objective + '_>>;
+
+    /// The [objective](Self::objective) of a batch of training examples, with a cache for what does
+    /// not depend on the parameters that are trained. The same bits with and without; by default the
+    /// cache is ignored.
+    ///
+    /// # Errors
+    ///
+    /// As [`objective`](Self::objective).
+    fn training_objective(
+        &self,
+        examples: &[usize],
+        dropout: Option<DropoutSeed>,
+        _cache: &Arc<PrefixCache>,
+    ) -> Result<Box<dyn Objective + '_>> {
+        self.objective(Split::Train, examples, dropout)
+    }
 }
 
 /// A request to stop, shared between whoever asks and whoever works.
@@ -116,12 +134,28 @@ pub struct ClientContext<'a> {
     data: &'a dyn ClientData,
     stop: StopSignal,
     forward_passes: Cell<u64>,
+    prefix_cache_bytes: u64,
+    prefix_cache: Option<Arc<PrefixCache>>,
 }
 
 impl<'a> ClientContext<'a> {
     /// The context of a client.
     pub fn new(client: ClientId, data: &'a dyn ClientData, stop: StopSignal) -> Self {
-        Self { client, data, stop, forward_passes: Cell::new(0) }
+        Self {
+            client,
+            data,
+            stop,
+            forward_passes: Cell::new(0),
+            prefix_cache_bytes: 0,
+            prefix_cache: None,
+        }
+    }
+
+    /// Lets the client keep activations of its examples during its local work; see [`PrefixCache`].
+    /// With 0 bytes, the default, it keeps none. Results are the same.
+    pub fn with_prefix_cache(mut self, bytes: u64) -> Self {
+        self.prefix_cache_bytes = bytes;
+        self
     }
 
     /// The client.
@@ -155,7 +189,10 @@ impl<'a> ClientContext<'a> {
         step_seed: &Seed,
     ) -> Result<impl Objective + '_> {
         let dropout = Some(step_seed.dropout());
-        let objective = self.data.objective(Split::Train, examples, dropout)?;
+        let objective = match &self.prefix_cache {
+            Some(cache) => self.data.training_objective(examples, dropout, cache)?,
+            None => self.data.objective(Split::Train, examples, dropout)?,
+        };
         Ok(Counted { objective, examples: examples.len() as u64, passes: &self.forward_passes })
     }
 
@@ -165,6 +202,12 @@ impl<'a> ClientContext<'a> {
     /// count.
     pub fn forward_passes(&self) -> u64 {
         self.forward_passes.get()
+    }
+
+    /// Begins local work on a task: what was kept for another one is dropped.
+    fn begin(&mut self, task: &ClientTask) {
+        let bytes = self.prefix_cache_bytes;
+        self.prefix_cache = (bytes > 0).then(|| Arc::new(PrefixCache::new(&task.trains, bytes)));
     }
 
     /// Training examples of an epoch in an order drawn from the task's seed.
@@ -189,6 +232,7 @@ impl<'a> ClientContext<'a> {
         if num_examples == 0 {
             return Err(Error::NoExamples { client: self.client });
         }
+        self.begin(task);
         let mut optimizer = training.optimizer.init()?;
         let mut params = task.params.clone();
         let (mut steps, mut loss_sum) = (0u64, 0.0);
@@ -244,6 +288,7 @@ impl<'a> ClientContext<'a> {
     ) -> Result<ClientUpdate> {
         estimator.validate()?;
         self.check_stop()?;
+        self.begin(task);
         let mut batch = self.epoch(task, 0);
         batch.truncate(batch_size);
         if batch.is_empty() {

@@ -125,6 +125,11 @@ impl DualParams {
         Some(displaced.unwrap_or_else(|| dual.clone()).reshape(shape))
     }
 
+    /// Whether any parameter is tracked by Burn's reverse mode.
+    pub fn is_tracked(&self) -> bool {
+        self.entries.values().any(|(dual, _)| dual.primal().is_autodiff())
+    }
+
     /// Whether the primal values are the parameters' own, rather than displaced ones.
     pub(crate) fn is_undisplaced(&self) -> bool {
         self.displacement.is_none()

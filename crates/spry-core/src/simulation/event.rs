@@ -139,6 +139,17 @@ pub struct RoundSummary {
 }
 
 impl RoundSummary {
+    /// Number of local steps of all clients.
+    pub fn steps(&self) -> u64 {
+        self.clients.iter().map(|client| client.steps).sum()
+    }
+
+    /// Local steps of all clients per second of the round: what more cores, or clients at a time,
+    /// increase.
+    pub fn steps_per_sec(&self) -> f64 {
+        self.steps() as f64 / self.wall.as_secs_f64()
+    }
+
     /// The clients' own test parts before and after local training, summed over clients.
     pub fn personalization(&self) -> Personalization {
         self.clients.iter().filter_map(|client| client.personalization).sum()

@@ -38,6 +38,9 @@ pub struct SimulationConfig {
     /// Clients that work at the same time, each on one thread; 0 means one per core. Does not
     /// change results.
     pub jobs: usize,
+    /// Bytes of activations that a client may keep during its local work; see
+    /// [`PrefixCache`](crate::PrefixCache). 0 means none. Does not change results.
+    pub prefix_cache_bytes: u64,
     /// Evaluate the global parameters every so many rounds (and after the last); 0 means never.
     pub evaluate_every: u64,
     /// Whether clients evaluate the parameters on their own test part before and after training.
@@ -56,6 +59,7 @@ impl Default for SimulationConfig {
             cohort_size: 10,
             seed: 0,
             jobs: 0,
+            prefix_cache_bytes: 0,
             evaluate_every: 1,
             personalized: true,
             max_forward_passes: None,
@@ -356,7 +360,8 @@ impl<S: Strategy> Simulation<S> {
             Ok(data) => data,
             Err(error) => return Attempt { forward_passes: 0, result: Err(error) },
         };
-        let mut context = ClientContext::new(task.client, data, self.stop.clone());
+        let mut context = ClientContext::new(task.client, data, self.stop.clone())
+            .with_prefix_cache(self.config.prefix_cache_bytes);
         let result = workers::catch_panic(|| self.work(task, bytes_down, &mut context));
         Attempt { forward_passes: context.forward_passes(), result }
     }

@@ -22,7 +22,10 @@ pub struct AttentionMask(Kind);
 enum Kind {
     /// `[batch or 1, 1 or heads, 1 or queries, keys]`.
     Bias(Tensor<4>),
-    Packed { lengths: Vec<usize>, is_causal: bool },
+    Packed {
+        lengths: Vec<usize>,
+        is_causal: bool,
+    },
 }
 
 impl AttentionMask {
@@ -169,6 +172,9 @@ pub fn attention(
     }
     let bias = bias.cloned();
     if let Some(kernels) = Kernels::for_all(&[&query, &key, &value, &bias]) {
+        if probability_dropout.is_some() {
+            trace::record("dropout", k);
+        }
         return kernels.attention(query, key, value, mask, scale, probability_dropout);
     }
     let Some(lengths) = lengths else {

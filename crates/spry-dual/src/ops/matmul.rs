@@ -104,11 +104,7 @@ pub fn linear_activated<const D: usize>(
     }
 }
 
-fn composed_linear<const D: usize>(
-    x: Dual<D>,
-    weight: Dual<2>,
-    bias: Option<Dual<1>>,
-) -> Dual<D> {
+fn composed_linear<const D: usize>(x: Dual<D>, weight: Dual<2>, bias: Option<Dual<1>>) -> Dual<D> {
     let shape = x.dims();
     let [out, input] = weight.dims();
     let rows = shape[..D - 1].iter().product();

@@ -33,8 +33,8 @@ pub mod structural;
 
 pub use attention::{AttentionMask, attention};
 pub use dropout::{DropoutSeed, dropout};
-pub use loss::cross_entropy;
 pub use elementwise::Activation;
+pub use loss::cross_entropy;
 pub use matmul::{add_lora_branch, linear, linear_activated};
 pub use normalization::{layer_norm, log_softmax, rms_norm, softmax};
 pub use rotary::{RotaryTable, rotary};

@@ -14,7 +14,8 @@ pub struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// The angles `position · frequency` for positions from 0 on, in radians per position.
+    /// The angles `position · frequency`, a row for each position in the order given; frequencies are
+    /// in radians per position.
     ///
     /// ```
     /// use burn::tensor::{DType, Device, Tensor};
@@ -22,7 +23,7 @@ impl RotaryTable {
     /// use spry_dual::ops::{RotaryTable, rotary};
     ///
     /// let device = Device::default();
-    /// let table = RotaryTable::new(2, &[std::f64::consts::FRAC_PI_2], (&device, DType::F32));
+    /// let table = RotaryTable::new(0..2, &[std::f64::consts::FRAC_PI_2], (&device, DType::F32));
     /// // One head of size 2 at positions 0 and 1: the second is turned by a right angle.
     /// let x = Tensor::<1>::from_floats([1.0, 0.0, 1.0, 0.0], &device).reshape([1, 1, 2, 2]);
     /// let y: Vec<f32> = rotary(Dual::constant(x), &table).into_primal().into_data().try_to_vec()?;
@@ -30,9 +31,15 @@ impl RotaryTable {
     /// assert!(y[2].abs() < 1e-6 && (y[3] - 1.0).abs() < 1e-6);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn new(positions: usize, frequencies: &[f64], options: (&Device, DType)) -> Self {
-        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        let (sin, cos): (Vec<f64>, Vec<f64>) = angles.map(f64::sin_cos).unzip();
+    pub fn new(
+        positions: impl IntoIterator<Item = usize>,
+        frequencies: &[f64],
+        options: (&Device, DType),
+    ) -> Self {
+        let row = |p: usize| frequencies.iter().map(move |f| p as f64 * f);
+        let angles: Vec<f64> = positions.into_iter().flat_map(row).collect();
+        let positions = angles.len() / frequencies.len().max(1);
+        let (sin, cos): (Vec<f64>, Vec<f64>) = angles.into_iter().map(f64::sin_cos).unzip();
         let shape = [1, 1, positions, frequencies.len()];
         let tensor = |values| Tensor::<4>::from_data(TensorData::new(values, shape), options);
         Self { cos: tensor(cos), sin: tensor(sin) }

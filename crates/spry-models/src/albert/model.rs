@@ -4,9 +4,9 @@ use spry_data::Task;
 use spry_dual::Dual;
 
 use super::AlbertConfig;
-use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
 use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings, first_token};
-use crate::{ForwardContext, Result};
+use crate::{ForwardContext, Result, TokenInput};
 
 const POOLER: &str = "albert.pooler";
 
@@ -69,36 +69,50 @@ impl Architecture for Albert {
         self.config.initializer_range
     }
 
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+    fn num_layers(&self) -> usize {
+        self.config.num_hidden_layers * self.config.inner_group_num
+    }
+
+    fn layer_path(&self, index: usize) -> String {
+        let AlbertConfig { num_hidden_groups, num_hidden_layers, inner_group_num, .. } =
+            self.config;
+        let group = index / inner_group_num * num_hidden_groups / num_hidden_layers;
+        layer_path(group, index % inner_group_num)
+    }
+
+    fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
         let AlbertConfig { layer_norm_eps: epsilon, hidden_dropout_prob: dropout, .. } =
             self.config;
+        let x = bert_embeddings(context, input, EMBEDDINGS, true, epsilon, dropout)?;
+        context.linear(MAPPING, x)
+    }
+
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
         let layer = EncoderLayer {
             names: &NAMES,
             heads: self.config.num_attention_heads,
             activation: self.config.hidden_act,
-            epsilon,
+            epsilon: self.config.layer_norm_eps,
             probability_dropout: self.config.attention_probs_dropout_prob,
             // Hugging Face's implementation has none after the feed-forward part.
-            dropouts: [dropout, 0.0],
+            dropouts: [self.config.hidden_dropout_prob, 0.0],
         };
-        let x = bert_embeddings(context, input, EMBEDDINGS, true, epsilon, dropout)?;
-        let mut x = context.linear(MAPPING, x)?;
-        for index in 0..self.config.num_hidden_layers {
-            let group = index * self.config.num_hidden_groups / self.config.num_hidden_layers;
-            for inner in 0..self.config.inner_group_num {
-                x = layer.forward(context, input, &layer_path(group, inner), x)?;
-            }
-        }
-        Ok(x)
+        layer.forward(context, input, &self.layer_path(index), x)
     }
 
     fn pool(
         &self,
         context: &ForwardContext,
-        _input: &TokenInput,
+        input: &TokenInput,
         hidden: Dual<3>,
     ) -> Result<Dual<2>> {
-        Ok(context.linear(POOLER, first_token(hidden))?.tanh())
+        Ok(context.linear(POOLER, first_token(hidden, input))?.tanh())
     }
 
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {

@@ -3,9 +3,9 @@
 use spry_dual::Dual;
 
 use super::BertConfig;
-use crate::architecture::{Limits, TensorList, TokenInput};
+use crate::architecture::{Limits, TensorList};
 use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings};
-use crate::{ForwardContext, Result};
+use crate::{ForwardContext, Result, TokenInput};
 
 /// The encoder without pooler, post-layer-norm as published.
 #[derive(Clone, Debug)]
@@ -39,30 +39,36 @@ impl Encoder {
         }
     }
 
-    /// Hidden states of the last layer, `[batch, seq, hidden]`.
-    pub(crate) fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+    /// The embeddings, `[batch, seq, hidden]`.
+    pub(crate) fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
         let BertConfig { layer_norm_eps: epsilon, hidden_dropout_prob: dropout, .. } = self.config;
+        bert_embeddings(context, input, &self.embeddings_path(), true, epsilon, dropout)
+    }
+
+    /// One layer, `[batch, seq, hidden]` to the same.
+    pub(crate) fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
         let layer = EncoderLayer {
             names: &NAMES,
             heads: self.config.num_attention_heads,
             activation: self.config.hidden_act,
-            epsilon,
+            epsilon: self.config.layer_norm_eps,
             probability_dropout: self.config.attention_probs_dropout_prob,
-            dropouts: [dropout; 2],
+            dropouts: [self.config.hidden_dropout_prob; 2],
         };
-        let embeddings = self.embeddings_path();
-        let mut x = bert_embeddings(context, input, &embeddings, true, epsilon, dropout)?;
-        for index in 0..self.config.num_hidden_layers {
-            x = layer.forward(context, input, &self.layer_path(index), x)?;
-        }
-        Ok(x)
+        layer.forward(context, input, &self.layer_path(index), x)
     }
 
     fn embeddings_path(&self) -> String {
         format!("{}.embeddings", self.prefix)
     }
 
-    fn layer_path(&self, index: usize) -> String {
+    pub(crate) fn layer_path(&self, index: usize) -> String {
         format!("{}.encoder.layer.{index}", self.prefix)
     }
 }

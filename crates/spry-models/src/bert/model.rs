@@ -4,9 +4,9 @@ use spry_data::Task;
 use spry_dual::Dual;
 
 use super::{BertConfig, Encoder};
-use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
 use crate::layers::first_token;
-use crate::{ForwardContext, Result};
+use crate::{ForwardContext, Result, TokenInput};
 
 const POOLER: &str = "bert.pooler.dense";
 
@@ -43,17 +43,35 @@ impl Architecture for Bert {
         self.encoder.config.initializer_range
     }
 
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
-        self.encoder.encode(context, input)
+    fn num_layers(&self) -> usize {
+        self.encoder.config.num_hidden_layers
+    }
+
+    fn layer_path(&self, index: usize) -> String {
+        self.encoder.layer_path(index)
+    }
+
+    fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        self.encoder.embed(context, input)
+    }
+
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
+        self.encoder.layer(context, input, index, x)
     }
 
     fn pool(
         &self,
         context: &ForwardContext,
-        _input: &TokenInput,
+        input: &TokenInput,
         hidden: Dual<3>,
     ) -> Result<Dual<2>> {
-        Ok(context.linear(POOLER, first_token(hidden))?.tanh())
+        Ok(context.linear(POOLER, first_token(hidden, input))?.tanh())
     }
 
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {

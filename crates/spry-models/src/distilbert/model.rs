@@ -5,9 +5,9 @@ use spry_data::Task;
 use spry_dual::Dual;
 
 use super::DistilBertConfig;
-use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
 use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings, first_token};
-use crate::{ForwardContext, Result};
+use crate::{ForwardContext, Result, TokenInput};
 
 /// Added to the variance in layer norms; not an option of this family.
 const EPSILON: f64 = 1e-12;
@@ -67,7 +67,25 @@ impl Architecture for DistilBert {
         self.config.initializer_range
     }
 
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+    fn num_layers(&self) -> usize {
+        self.config.n_layers
+    }
+
+    fn layer_path(&self, index: usize) -> String {
+        layer_path(index)
+    }
+
+    fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        bert_embeddings(context, input, EMBEDDINGS, false, EPSILON, self.config.dropout)
+    }
+
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
         let layer = EncoderLayer {
             names: &NAMES,
             heads: self.config.n_heads,
@@ -77,21 +95,16 @@ impl Architecture for DistilBert {
             // This family has no dropout after attention.
             dropouts: [0.0, self.config.dropout],
         };
-        let dropout = self.config.dropout;
-        let mut x = bert_embeddings(context, input, EMBEDDINGS, false, EPSILON, dropout)?;
-        for index in 0..self.config.n_layers {
-            x = layer.forward(context, input, &layer_path(index), x)?;
-        }
-        Ok(x)
+        layer.forward(context, input, &layer_path(index), x)
     }
 
     fn pool(
         &self,
         _context: &ForwardContext,
-        _input: &TokenInput,
+        input: &TokenInput,
         hidden: Dual<3>,
     ) -> Result<Dual<2>> {
-        Ok(first_token(hidden))
+        Ok(first_token(hidden, input))
     }
 
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {

@@ -3,12 +3,12 @@
 use spry_core::ParamRole;
 use spry_data::Task;
 use spry_dual::Dual;
-use spry_dual::ops::{RotaryTable, embedding};
+use spry_dual::ops::embedding;
 
 use super::LlamaConfig;
-use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
-use crate::layers::{SelfAttention, last_token};
-use crate::{ForwardContext, Result};
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
+use crate::layers::{SelfAttention, by_parts, last_token};
+use crate::{ForwardContext, Result, TokenInput};
 
 /// The decoder with its classification head.
 #[derive(Clone, Debug)]
@@ -34,11 +34,10 @@ impl Llama {
     }
 
     /// One decoder layer; `[batch, seq, hidden]` to the same.
-    fn layer(
+    fn decoder_layer(
         &self,
         context: &ForwardContext,
         input: &TokenInput,
-        rotary: &RotaryTable,
         module: &str,
         x: Dual<3>,
     ) -> Result<Dual<3>> {
@@ -49,7 +48,6 @@ impl Llama {
             heads: self.config.num_attention_heads,
             key_value_heads: self.config.key_value_heads(),
             dropout: self.config.attention_dropout,
-            rotary: Some(rotary),
         };
         let normed = context.rms_norm(&format!("{module}.input_layernorm"), x.clone(), epsilon)?;
         let attended = attention.forward(context, input, normed)?;
@@ -125,16 +123,34 @@ impl Architecture for Llama {
         true
     }
 
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+    fn num_layers(&self) -> usize {
+        self.config.num_hidden_layers
+    }
+
+    fn layer_path(&self, index: usize) -> String {
+        format!("model.layers.{index}")
+    }
+
+    fn rotary_frequencies(&self) -> Option<&[f64]> {
+        Some(&self.frequencies)
+    }
+
+    fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
         let table = context.weight::<2>("model.embed_tokens.weight")?;
-        let mut x = embedding(table, input.input_ids.clone());
-        let [_, seq] = input.dims();
-        // Only distances between positions matter, so that padding on the left does not.
-        let options = (&x.device(), x.primal().dtype());
-        let rotary = RotaryTable::new(seq, &self.frequencies, options);
-        for index in 0..self.config.num_hidden_layers {
-            x = self.layer(context, input, &rotary, &format!("model.layers.{index}"), x)?;
-        }
+        Ok(embedding(table, input.input_ids.clone()))
+    }
+
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
+        self.decoder_layer(context, input, &self.layer_path(index), x)
+    }
+
+    fn finish(&self, context: &ForwardContext, x: Dual<3>) -> Result<Dual<3>> {
         context.rms_norm("model.norm", x, self.config.rms_norm_eps)
     }
 

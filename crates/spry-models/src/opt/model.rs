@@ -6,9 +6,9 @@ use spry_dual::Dual;
 use spry_dual::ops::embedding;
 
 use super::OptConfig;
-use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
 use crate::layers::{SelfAttention, feed_forward, last_token, positions};
-use crate::{ForwardContext, Result};
+use crate::{ForwardContext, Result, TokenInput};
 
 /// The decoder with its heads.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Opt {
     }
 
     /// One decoder layer; `[batch, seq, hidden]` to the same.
-    fn layer(
+    fn decoder_layer(
         &self,
         context: &ForwardContext,
         input: &TokenInput,
@@ -45,7 +45,6 @@ impl Opt {
             heads: self.config.num_attention_heads,
             key_value_heads: self.config.num_attention_heads,
             dropout: self.config.attention_dropout,
-            rotary: None,
         };
         let out = format!("{module}.self_attn.out_proj");
         let x = self.sublayer(context, &format!("{module}.self_attn_layer_norm"), x, |x| {
@@ -146,16 +145,34 @@ impl Architecture for Opt {
         true
     }
 
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+    fn num_layers(&self) -> usize {
+        self.config.num_hidden_layers
+    }
+
+    fn layer_path(&self, index: usize) -> String {
+        format!("{PREFIX}.layers.{index}")
+    }
+
+    fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
         let table = context.weight::<2>(&format!("{PREFIX}.embed_tokens.weight"))?;
         let mut x = embedding(table, input.input_ids.clone());
         if self.config.is_projected() {
             x = context.linear(&format!("{PREFIX}.project_in"), x)?;
         }
-        x = x.add(positions(context, input, &format!("{PREFIX}.embed_positions"))?);
-        for index in 0..self.config.num_hidden_layers {
-            x = self.layer(context, input, &format!("{PREFIX}.layers.{index}"), x)?;
-        }
+        Ok(x.add(positions(context, input, &format!("{PREFIX}.embed_positions"))?))
+    }
+
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
+        self.decoder_layer(context, input, &self.layer_path(index), x)
+    }
+
+    fn finish(&self, context: &ForwardContext, mut x: Dual<3>) -> Result<Dual<3>> {
         if self.config.has_final_norm() {
             x = context.layer_norm(&format!("{PREFIX}.final_layer_norm"), x, EPSILON)?;
         }

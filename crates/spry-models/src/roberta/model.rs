@@ -5,10 +5,10 @@ use spry_data::{Task, TokenBatch};
 use spry_dual::Dual;
 
 use super::RobertaConfig;
-use crate::architecture::{Architecture, Limits, TensorList, TensorSpec, TokenInput};
+use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
 use crate::bert::Encoder;
 use crate::layers::first_token;
-use crate::{ForwardContext, Result};
+use crate::{ForwardContext, Result, TokenInput};
 
 /// BERT's encoder with RoBERTa's positions and heads.
 #[derive(Clone, Debug)]
@@ -66,17 +66,35 @@ impl Architecture for Roberta {
         Some(batch.input_ids.chunks(batch.seq).flat_map(positions).collect())
     }
 
-    fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
-        self.encoder.encode(context, input)
+    fn num_layers(&self) -> usize {
+        self.encoder.config.num_hidden_layers
+    }
+
+    fn layer_path(&self, index: usize) -> String {
+        self.encoder.layer_path(index)
+    }
+
+    fn embed(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        self.encoder.embed(context, input)
+    }
+
+    fn layer(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        index: usize,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
+        self.encoder.layer(context, input, index, x)
     }
 
     fn pool(
         &self,
         _context: &ForwardContext,
-        _input: &TokenInput,
+        input: &TokenInput,
         hidden: Dual<3>,
     ) -> Result<Dual<2>> {
-        Ok(first_token(hidden))
+        Ok(first_token(hidden, input))
     }
 
     fn classify(&self, context: &ForwardContext, pooled: Dual<2>) -> Result<Dual<2>> {

@@ -357,5 +357,6 @@ fn labels(configs: &[RunConfig]) -> Vec<String> {
 /// Whether a label has an option already, or results do not depend on it.
 fn is_elsewhere(key: &str) -> bool {
     let parts = ["dataset.name", "dataset.source", "model.name_or_path", "experiment", "seed"];
-    parts.contains(&key) || ["jobs", "device", "checkpoint_every"].contains(&key)
+    parts.contains(&key)
+        || ["jobs", "prefix_cache_bytes", "device", "checkpoint_every"].contains(&key)
 }

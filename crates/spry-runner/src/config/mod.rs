@@ -56,6 +56,9 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Clients that work at the same time; 0 means one per core. Does not change results.
     pub jobs: usize,
+    /// Bytes of activations that each client at work may keep, to reuse them over local epochs and
+    /// at both ends of finite differences; 0 means none. Does not change results.
+    pub prefix_cache_bytes: u64,
     /// Where to compute: `flex`, or another device of this build.
     pub device: String,
     /// What is finetuned.
@@ -107,8 +110,14 @@ impl ModelConfig {
 
 impl Default for RunConfig {
     fn default() -> Self {
-        let SimulationConfig { cohort_size, eval_batch_size, personalized, jobs, .. } =
-            SimulationConfig::default();
+        let SimulationConfig {
+            cohort_size,
+            eval_batch_size,
+            personalized,
+            jobs,
+            prefix_cache_bytes,
+            ..
+        } = SimulationConfig::default();
         Self {
             experiment: "default".to_string(),
             seed: 0,
@@ -120,6 +129,7 @@ impl Default for RunConfig {
             personalized,
             checkpoint_every: 10,
             jobs,
+            prefix_cache_bytes,
             device: spry_core::device::names()[0].to_string(),
             model: ModelConfig::default(),
             dataset: DatasetConfig::new(spry_data::spec::AG_NEWS.name),
@@ -137,6 +147,7 @@ impl RunConfig {
             cohort_size: self.cohort_size,
             seed: self.seed,
             jobs: self.jobs,
+            prefix_cache_bytes: self.prefix_cache_bytes,
             evaluate_every: self.evaluate_every,
             personalized: self.personalized,
             max_forward_passes: self.max_forward_passes,

@@ -201,12 +201,13 @@ impl Run {
 }
 
 /// Options that may be changed in the configuration of a run that is resumed.
-const MAY_CHANGE: [&str; 6] = [
+const MAY_CHANGE: [&str; 7] = [
     "num_server_rounds",
     "max_forward_passes",
     "evaluate_every",
     "checkpoint_every",
     "jobs",
+    "prefix_cache_bytes",
     "experiment",
 ];
 

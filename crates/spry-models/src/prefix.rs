@@ -1,0 +1,145 @@
+//! The frozen prefix of a pass: what comes before anything that a client trains, taken from a
+//! [`PrefixCache`] where it is known.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use spry_core::{ParamRole, PrefixCache};
+use spry_data::{Targets, TokenBatch};
+use spry_dual::Dual;
+
+use crate::{ForwardContext, Model, Result, TokenInput};
+
+/// A batch's part in a cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefix {
+    cache: Arc<PrefixCache>,
+    /// The key of each text of the batch.
+    examples: Vec<usize>,
+    batch: TokenBatch,
+    /// Number of layers before the first that is trained.
+    layers: usize,
+}
+
+impl Prefix {
+    /// `None` if nothing but embeddings, which cost little, comes before what is trained.
+    pub(crate) fn new(
+        model: &Model,
+        cache: Arc<PrefixCache>,
+        examples: &[usize],
+        batch: &TokenBatch,
+    ) -> Option<Self> {
+        let depths = cache.trains().iter().map(|path| depth(model, path));
+        let layers = depths.min().filter(|&layers| layers > 0)?;
+        Some(Self { cache, examples: examples.to_vec(), batch: batch.clone(), layers })
+    }
+
+    /// [`Architecture::encode`](crate::Architecture::encode) of the batch, packed, with as little
+    /// work as the cache allows. Results are the same bits as without it, because the kernels
+    /// compute each text apart from the others.
+    pub(crate) fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        let model = context.model();
+        let mut x = self.hidden(context, input)?;
+        for index in self.layers..model.architecture().num_layers() {
+            x = model.architecture().layer(context, input, index, x)?;
+        }
+        model.architecture().finish(context, x)
+    }
+
+    /// What the first trained layer gets.
+    fn hidden(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        let known: Vec<Option<Tensor<2>>> =
+            self.examples.iter().map(|&example| self.cache.get(example)).collect();
+        let is_unknown = |row: &usize| known[*row].is_none();
+        let unknown: Vec<usize> = (0..known.len()).filter(is_unknown).collect();
+        let rows_of = |x: &Dual<3>, input: &TokenInput| -> Vec<Tensor<2>> {
+            let [batch, seq, width] = x.dims();
+            let rows = x.primal().clone().reshape([batch * seq, width]);
+            let mut start = 0;
+            let text = |&length: &usize| {
+                start += length;
+                rows.clone().narrow(0, start - length, length)
+            };
+            input.lengths().unwrap_or_default().iter().map(text).collect()
+        };
+        let mut computed = Vec::new();
+        if unknown.len() == known.len() {
+            let x = self.compute(context, input)?;
+            if !x.is_perturbed() {
+                self.cache.keep(self.examples.iter().copied().zip(rows_of(&x, input)));
+            }
+            return Ok(x);
+        }
+        if !unknown.is_empty() {
+            let architecture = context.model().architecture();
+            let rest = select(&self.batch, &unknown);
+            let (device, dtype) = (context.model().device(), context.model().dtype());
+            let Some(rest) = TokenInput::packed(&rest, architecture, device, dtype)? else {
+                return self.compute(context, input);
+            };
+            let x = self.compute(context, &rest)?;
+            computed = rows_of(&x, &rest);
+            let examples = unknown.iter().map(|&row| self.examples[row]);
+            self.cache.keep(examples.zip(computed.iter().cloned()));
+        }
+        let mut computed = computed.into_iter();
+        let texts = known.into_iter().filter_map(|kept| kept.or_else(|| computed.next()));
+        let rows = Tensor::cat(texts.collect(), 0);
+        let [tokens, width] = rows.dims();
+        Ok(Dual::constant(rows.reshape([1, tokens, width])))
+    }
+
+    fn compute(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+        let architecture = context.model().architecture();
+        let mut x = architecture.embed(context, input)?;
+        for index in 0..self.layers {
+            x = architecture.layer(context, input, index, x)?;
+        }
+        Ok(x)
+    }
+}
+
+/// Number of layers before the one that a trained parameter is in: all for one of the head, none
+/// for one before the layers.
+fn depth(model: &Model, path: &str) -> usize {
+    let architecture = model.architecture();
+    let layers = architecture.num_layers();
+    let layer_of = |path: &str| {
+        (0..layers).find(|&index| path.starts_with(&format!("{}.", architecture.layer_path(index))))
+    };
+    if let Some(layer) = layer_of(path) {
+        return layer;
+    }
+    // Tensors are listed by depth: what comes after the first layer's comes after the last's, too.
+    let tensors = model.tensors();
+    let first = tensors.iter().position(|tensor| layer_of(&tensor.path).is_some());
+    let module = path.split(".lora_").next().unwrap_or(path);
+    let module = module.strip_suffix(".ia3_l").unwrap_or(module);
+    let own = tensors.iter().position(|tensor| {
+        tensor.path == path
+            || tensor.path.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
+    });
+    match (first, own) {
+        (_, Some(own)) if tensors[own].role == ParamRole::Head => layers,
+        (Some(first), Some(own)) if own > first => layers,
+        _ => 0,
+    }
+}
+
+/// Some rows of a batch.
+fn select(batch: &TokenBatch, rows: &[usize]) -> TokenBatch {
+    fn pick<T: Copy>(values: &[T], width: usize, rows: &[usize]) -> Vec<T> {
+        rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect()
+    }
+    TokenBatch {
+        batch: rows.len(),
+        seq: batch.seq,
+        input_ids: pick(&batch.input_ids, batch.seq, rows),
+        token_type_ids: pick(&batch.token_type_ids, batch.seq, rows),
+        attention_mask: pick(&batch.attention_mask, batch.seq, rows),
+        targets: match &batch.targets {
+            Targets::Classes(classes) => Targets::Classes(pick(classes, 1, rows)),
+            Targets::Spans(spans) => Targets::Spans(pick(spans, 1, rows)),
+        },
+    }
+}
