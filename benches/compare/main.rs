@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `--repetitions N` (9 by default) and `--shape minilm` or `bert-base` make it longer or shorter.
-//! Both sides have all cores. What it prints is the table of `docs/performance.md`: medians, their
+//! Both sides have all cores. A *step* is what a client does with a batch: here with directions drawn
+//! from its seed, there with given ones. A *jvp* is that alone. What it prints is the table of `docs/performance.md`: medians, their
 //! ratios, and what was asked for.
 
 mod rounds;
@@ -22,6 +23,7 @@ use clap::Parser;
 use rounds::Rounds;
 use serde_json::{Value, json};
 use spry_bench::{BERT_BASE_8, BERT_LARGE_8, MINILM, Shape, Workbench};
+use spry_core::perturbation::Directions;
 use spry_core::{Backprop, ForwardGradient, GradientEstimator, Objective, PrefixCache, Seed, Step};
 use worker::Worker;
 
@@ -109,7 +111,8 @@ fn steps(shape: &Shape, repetitions: usize) -> Result<()> {
     let bench = Workbench::new(*shape, None)?;
     let (all, parts) = (bench.all(), bench.spry_parts());
     let one = ForwardGradient::default();
-    let eight = ForwardGradient { k: 8, ..Default::default() };
+    let directions = Directions::gaussian(8).all(&Seed::new(1), &bench.params)?;
+    let jvp_of = |k: usize| seconds(|| drop(bench.objective.jvp(&bench.params, &directions[..k])));
     let caches: Vec<Arc<PrefixCache>> =
         parts.iter().map(|part| Arc::new(PrefixCache::new(part, u64::MAX))).collect();
     let examples: Vec<usize> = (0..shape.batch).collect();
@@ -142,13 +145,13 @@ fn steps(shape: &Shape, repetitions: usize) -> Result<()> {
         let time = torch.time(&json!({"run": "backprop"}))?;
         note(&mut backprop, time, step(&Backprop {}, &all));
         let time = torch.time(&json!({"run": "jvp_all"}))?;
-        note(&mut jvp, time, step(&one, &all));
+        note(&mut jvp, time, jvp_of(1));
         let time = tuned.time(&json!({"run": "jvp_all"}))?;
         if repetition > 0 {
             tuned_jvp.push(time);
         }
         let time = torch.time(&json!({"run": "jvp_many", "k": 8}))?;
-        note(&mut many, time, step(&eight, &all));
+        note(&mut many, time, jvp_of(8));
         for (group, part) in parts.iter().enumerate() {
             let time = torch.time(&json!({"run": "jvp_group", "group": group}))?;
             note(&mut groups[group], time, step(&one, part));

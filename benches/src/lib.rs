@@ -4,6 +4,7 @@
 //!   `cargo xtask bench-report` makes a table and a plot of the results.
 //! - `cargo bench --bench client_step`: a step of Spry against inference and backpropagation.
 //! - `cargo bench --bench compare`: the same against PyTorch.
+//! - `cargo bench --bench kernels`: fused kernels against the composed rules.
 //! - `cargo bench --bench tangent_layout`: a list of tangents against one stacked tensor.
 
 use std::ops::Deref;

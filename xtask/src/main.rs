@@ -5,6 +5,7 @@
 //! - `interop`: the tests against Python's peft, transformers and TensorBoard.
 //! - `fixtures`: reference cases from PyTorch, as the tests of `spry-models` read them.
 //! - `bench-report`: a table and a plot of the last `cargo bench --bench estimators`.
+//! - `compare-setup`: installs PyTorch for `cargo bench --bench compare`.
 //! - `pretrain-tiny`: makes the bundled tiny BERT.
 //!
 //! This crate does not depend on the others: it runs `cargo` and reads files.
@@ -39,6 +40,9 @@ enum Chore {
     },
     /// A table and a plot under docs/ of the last `cargo bench --bench estimators`.
     BenchReport,
+    /// Installs PyTorch from PyPI into target/compare, for `cargo bench --bench compare`. Takes
+    /// several gigabytes; python3 must have venv and pip.
+    CompareSetup,
     /// Pretrains the bundled tiny BERT on generated text and puts it in its place.
     PretrainTiny,
 }
@@ -55,6 +59,7 @@ fn main() -> Result<()> {
         ),
         Chore::Fixtures { cases } => fixtures(&root, &cases),
         Chore::BenchReport => bench_report::write(&root),
+        Chore::CompareSetup => compare_setup(&root),
         Chore::PretrainTiny => pretrain_tiny(&root),
     }
 }
@@ -62,6 +67,26 @@ fn main() -> Result<()> {
 /// The workspace's folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Makes a Python of its own for the comparison, with what the worker needs.
+fn compare_setup(root: &Path) -> Result<()> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let folder = target.unwrap_or_else(|| root.join("target")).join("compare");
+    let run = |program: &Path, arguments: &[&std::ffi::OsStr]| -> Result<()> {
+        let name = program.display().to_string();
+        let status = Command::new(program).args(arguments).status();
+        if !status.with_context(|| format!("cannot run {name}"))?.success() {
+            bail!("{name} failed");
+        }
+        Ok(())
+    };
+    run(Path::new("python3"), &["-m".as_ref(), "venv".as_ref(), folder.as_os_str()])?;
+    let requirements = root.join("benches/compare/requirements.txt");
+    let install = ["-m", "pip", "install", "--quiet", "--requirement"].map(AsRef::as_ref);
+    run(&folder.join("bin/python"), &[&install[..], &[requirements.as_os_str()]].concat())?;
+    println!("ready: cargo bench --bench compare");
+    Ok(())
 }
 
 /// Runs the generator of reference cases beside the cases.

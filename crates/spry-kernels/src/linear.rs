@@ -1,5 +1,7 @@
 //! The linear layer with its bias and the activation after it, for a value and all its tangents.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::activation::Activation;
@@ -8,12 +10,12 @@ use crate::output::{Output, Writer};
 use crate::parallel::for_each;
 use crate::rows::{DualRef, DualVec, directions};
 
-/// Packed values of the weight at a time: 1 MiB, to stay in a core's cache beside its rows.
-const PACKED: usize = 1 << 18;
-/// Rows of a task.
-const TASK_ROWS: usize = 48;
-/// Columns of a task.
+/// Most columns of a task: with the rows below they stay in a core's cache.
 const TASK_COLUMNS: usize = 192;
+/// Rows at a time, in all parts of the result together; whole tiles of each.
+const BLOCK_ROWS: usize = 48;
+/// Rows of the widest tile.
+const TILE_ROWS: usize = 12;
 /// Multiplications below which one thread does it all.
 const SERIAL: usize = 1 << 17;
 
@@ -83,141 +85,139 @@ impl WithSimd for Layer<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { weight, rows, input, output, .. } = self;
-        let width = panel_width::<S>();
-        let weights: Vec<Rows> = std::iter::once(&weight.primal)
-            .chain(&weight.tangents)
-            .map(|values| Rows::new(values, output, input, input))
-            .collect();
-        let panels = (PACKED / (input * weights.len()) / width).max(1);
-        let enough = rows * input * output * self.out.len() >= SERIAL;
-        let mut scratch = Scratch::of_thread();
-        for first in (0..output).step_by(panels * width) {
-            let columns = (output - first).min(panels * width);
-            let size = packed_len::<S>(columns, input);
-            let packed = scratch.take(size * weights.len());
-            pack(simd, &weights, first, columns, packed, enough);
-            let packed: Vec<&[f32]> = packed.chunks_exact(size).collect();
-            let task_columns = TASK_COLUMNS.next_multiple_of(width);
-            let (across, down) = (columns.div_ceil(task_columns), rows.div_ceil(TASK_ROWS));
-            for_each(across * down, enough, |task| {
-                let from = task % across * task_columns;
-                let block = Block {
-                    layer: self,
-                    packed: &packed,
-                    first,
-                    columns: from..columns.min(from + task_columns),
-                    row: task / across * TASK_ROWS,
-                };
-                simd.vectorize(block);
-            });
+        let Self { rows, input, output, .. } = self;
+        if rows == 0 || output == 0 {
+            return;
         }
+        let enough = rows * input * output * self.out.len() >= SERIAL;
+        // Several tasks per thread, so that none waits long for another.
+        let share = match rayon::current_num_threads() {
+            1 => TASK_COLUMNS,
+            threads => output.div_ceil(2 * threads).min(TASK_COLUMNS),
+        };
+        let columns = share.next_multiple_of(panel_width::<S>());
+        for_each(output.div_ceil(columns), enough, |task| {
+            let first = task * columns;
+            let columns = first..output.min(first + columns);
+            simd.vectorize(Columns { layer: self, columns });
+        });
     }
 }
 
-/// Packs columns of `Wᵀ` and of its tangents, one matrix after the other.
-#[inline(always)]
-fn pack<S: Simd>(
-    simd: S,
-    weights: &[Rows],
-    first: usize,
-    columns: usize,
-    packed: &mut [f32],
-    enough: bool,
-) {
-    let width = panel_width::<S>();
-    let panels = columns.div_ceil(width);
-    let depth = packed.len() / (weights.len() * panels);
-    let to = std::sync::Mutex::new(packed.chunks_exact_mut(depth).enumerate());
-    let workers = if enough { rayon::current_num_threads().min(panels) } else { 1 };
-    for_each(workers, enough, |_| {
-        loop {
-            let next = to.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-            let Some((index, panel)) = next else { break };
-            let column = first + index % panels * width;
-            simd.vectorize(Pack { weight: weights[index / panels], column, panel });
-        }
-    });
+/// Some columns of the result, for all rows, in all its parts: whoever computes them packs the
+/// weight for them.
+struct Columns<'a> {
+    layer: Layer<'a>,
+    columns: Range<usize>,
 }
 
-struct Pack<'a> {
-    weight: Rows<'a>,
-    column: usize,
-    panel: &'a mut [f32],
-}
-
-impl WithSimd for Pack<'_> {
+impl WithSimd for Columns<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        pack_rows::<S>(self.weight, self.column, self.panel);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { layer, columns } = self;
+        let Layer { weight, rows, input, output, .. } = layer;
+        let width = panel_width::<S>();
+        let size = packed_len::<S>(columns.len(), input);
+        let count = 1 + weight.tangents.len();
+        let mut scratch = Scratch::of_thread();
+        let packed = scratch.take(size * count);
+        for (i, packed) in packed.chunks_exact_mut(size).enumerate() {
+            let weight = Rows::new(weight.part(i), output, input, input);
+            for (i, panel) in packed.chunks_exact_mut(width * input).enumerate() {
+                pack_rows::<S>(weight, columns.start + i * width, panel);
+            }
+        }
+        let at_a_time = (BLOCK_ROWS / layer.out.len()).next_multiple_of(TILE_ROWS).max(TILE_ROWS);
+        for first in (0..rows).step_by(at_a_time) {
+            let rows = first..rows.min(first + at_a_time);
+            Block { layer, packed, size, columns: columns.clone(), rows }.run(simd);
+        }
     }
 }
 
 /// Some rows and columns of the result, in all its parts.
 struct Block<'a> {
     layer: Layer<'a>,
-    /// The weight's packed panels, then those of its tangents.
-    packed: &'a [&'a [f32]],
-    /// The column at which the packed panels start.
-    first: usize,
-    /// Columns of this block, from there on; starts at a panel.
-    columns: std::ops::Range<usize>,
-    row: usize,
+    /// The packed weight for these columns, then its tangents.
+    packed: &'a [f32],
+    /// Length of each of them.
+    size: usize,
+    columns: Range<usize>,
+    rows: Range<usize>,
 }
 
-impl WithSimd for Block<'_> {
-    type Output = ();
-
+impl Block<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layer, packed, first, columns, row } = self;
-        let Layer { x, bias, activation, rows, input, output, out, .. } = layer;
+    fn run<S: Simd>(&self, simd: S) {
+        let Layer { out, activation, output, .. } = self.layer;
         let width = panel_width::<S>();
-        let count = TASK_ROWS.min(rows - row);
-        let part = |values| Rows::new(values, rows, input, input).part(row, count);
-        let mut terms: Vec<(Rows, &[f32])> = Vec::with_capacity(2);
-        for column in columns.clone().step_by(width) {
-            let panel = |weight: usize| &packed[weight][column * input..][..width * input];
-            let target_columns = width.min(columns.end - column);
+        for (panel, from) in self.columns.clone().step_by(width).enumerate() {
+            let columns = from..self.columns.end.min(from + width);
             for (i, writer) in out.iter().enumerate() {
-                terms.clear();
-                let bias = if i == 0 {
-                    terms.push((part(x.primal), panel(0)));
-                    bias.map(|bias| bias.primal)
-                } else {
-                    if let Some(dx) = x.tangents.get(i - 1) {
-                        terms.push((part(dx), panel(0)));
-                    }
-                    if packed.len() > 1 {
-                        terms.push((part(x.primal), panel(i)));
-                    }
-                    bias.and_then(|bias| bias.tangents.get(i - 1).copied())
+                // SAFETY: these rows and columns are within the result, and no other task writes to
+                // them.
+                let target = unsafe {
+                    let start = writer.at(self.rows.start * output + from);
+                    Target { start, stride: output, columns: columns.len() }
                 };
-                let from = first + column;
-                let bias = bias.map(|bias| &bias[from..from + target_columns]);
-                // SAFETY: `row` and `from` are within the result, to which no other task writes at
-                // these rows and columns.
-                unsafe {
-                    let start = writer.at(row * output + from);
-                    let target = Target { start, stride: output, columns: target_columns };
-                    multiply(simd, &terms, count, bias, 1.0, target);
-                }
+                self.multiply(simd, panel, i, columns.clone(), target);
             }
         }
         let Some(activation) = activation else { return };
         let mut tangents: Vec<&mut [f32]> = Vec::with_capacity(out.len() - 1);
-        for row in row..row + count {
+        for row in self.rows.clone() {
             // SAFETY: this task has just written these columns of the row in each part, and no
             // other task touches them.
             let slice = |writer: &Writer| unsafe {
-                let start = writer.at(row * output + first + columns.start);
-                std::slice::from_raw_parts_mut(start, columns.len())
+                let start = writer.at(row * output + self.columns.start);
+                std::slice::from_raw_parts_mut(start, self.columns.len())
             };
             tangents.clear();
             tangents.extend(out[1..].iter().map(slice));
             activation.apply(simd, slice(&out[0]), &mut tangents);
         }
+    }
+
+    /// The columns of one panel in one part of the result.
+    #[inline(always)]
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        panel: usize,
+        part: usize,
+        columns: Range<usize>,
+        target: Target,
+    ) {
+        let Layer { x, weight, bias, rows, input, .. } = self.layer;
+        let length = panel_width::<S>() * input;
+        let count = self.rows.len();
+        let left = |values| Rows::new(values, rows, input, input).part(self.rows.start, count);
+        let right = |weight: usize| &self.packed[weight * self.size + panel * length..][..length];
+        let mut terms = [(Rows::new(&[], 0, 0, 0), &[][..]); 2];
+        let mut number = 0;
+        let mut add = |term| {
+            terms[number] = term;
+            number += 1;
+        };
+        let bias = match part.checked_sub(1) {
+            None => {
+                add((left(x.primal), right(0)));
+                bias.map(|bias| bias.primal)
+            }
+            Some(k) => {
+                if let Some(dx) = x.tangents.get(k) {
+                    add((left(dx), right(0)));
+                }
+                if !weight.tangents.is_empty() {
+                    add((left(x.primal), right(part)));
+                }
+                bias.and_then(|bias| bias.tangents.get(k).copied())
+            }
+        };
+        let bias = bias.map(|bias| &bias[columns]);
+        // SAFETY: the caller's target is that of these rows and columns, and theirs alone.
+        unsafe { multiply(simd, &terms[..number], count, bias, 1.0, target) };
     }
 }

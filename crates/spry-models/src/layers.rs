@@ -80,6 +80,9 @@ pub(crate) fn feed_forward(
     })
 }
 
+/// Tokens that a matrix product computes at a time on most machines.
+const TILE: usize = 12;
+
 /// Applies modules that act on each token alone to a part of the tokens at a time, as many parts as
 /// there are tangents and a value. So what is wide between the modules takes, with all its tangents,
 /// as much memory as its value alone does in inference.
@@ -94,11 +97,11 @@ pub(crate) fn by_parts(
     let parts = 1 + x.tangents().len();
     // A mask belongs to a whole input.
     let masks = modules.iter().any(|module| context.has_dropout(module));
-    if parts == 1 || masks || tokens < 2 * parts {
+    if parts == 1 || masks || tokens <= TILE {
         return apply(x);
     }
     let x = x.reshape([1, tokens, width]);
-    let length = tokens.div_ceil(parts);
+    let length = tokens.div_ceil(parts).next_multiple_of(TILE);
     let part = |start: usize| x.clone().narrow(1, start, length.min(tokens - start));
     let results: Result<Vec<_>> =
         (0..tokens).step_by(length).map(|start| apply(part(start))).collect();

@@ -40,6 +40,7 @@ fn a_run_leaves_everything_in_its_folder() {
         "bytes_down",
         "peak_client_bytes",
         "wall_secs",
+        "client_steps_per_sec",
         "rounds_to_converge",
     ] {
         assert!(summary.get(key).is_some(), "{key}: {summary}");

@@ -35,7 +35,7 @@ fn contents(run: &Path) -> BTreeMap<String, Vec<u8>> {
     }
     let mut summary: Value =
         serde_json::from_slice(&fs::read(run.join("summary.json")).unwrap()).unwrap();
-    for key in ["wall_secs", "peak_client_bytes"] {
+    for key in ["wall_secs", "client_steps_per_sec", "peak_client_bytes"] {
         assert!(summary.as_object_mut().unwrap().remove(key).is_some(), "{key}");
     }
     contents.insert("summary.json".to_string(), summary.to_string().into_bytes());

@@ -272,7 +272,8 @@ fn log(event: &Event<'_>, records: &Records) {
             let loss = summary.report.as_ref().map(|report| report.train_loss);
             let loss = loss.map_or(String::new(), |loss| format!(": train loss {loss:.4}"));
             let round = summary.server_round + 1;
-            debug!("round {round}{loss}, {:.2} s", summary.wall.as_secs_f64());
+            let (secs, rate) = (summary.wall.as_secs_f64(), summary.steps_per_sec());
+            debug!("round {round}{loss}, {secs:.2} s, {rate:.1} client steps per second");
         }
         Event::Evaluated { rounds, generalized, .. } => {
             let (loss, accuracy) = (generalized.loss(), 100.0 * generalized.accuracy());

@@ -121,6 +121,14 @@ pub struct Records {
 }
 
 impl Records {
+    /// Local steps of all clients per second of the rounds; `None` before the first one.
+    pub fn client_steps_per_sec(&self) -> Option<f64> {
+        let steps: u64 = self.clients.iter().filter_map(|row| row.steps).sum();
+        let of_rounds = self.resources.iter().filter(|row| row.client.is_none());
+        let seconds: f64 = of_rounds.map(|row| row.wall_secs).sum();
+        (seconds > 0.0).then(|| steps as f64 / seconds)
+    }
+
     /// Takes note of an event.
     pub fn on_event(&mut self, event: &Event<'_>) {
         match event {

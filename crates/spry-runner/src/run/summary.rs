@@ -62,6 +62,8 @@ pub struct Summary {
     pub trainable_values: u64,
     /// Duration of the run, evaluations included.
     pub wall_secs: f64,
+    /// Local steps of all clients per second of the rounds, global evaluations not counted.
+    pub client_steps_per_sec: Option<f64>,
     /// Rounds until the run had converged by the paper's criterion; see [`rounds_to_converge`].
     pub rounds_to_converge: Option<u64>,
 }
@@ -108,6 +110,7 @@ impl Summary {
             classes: inputs.classes.clone(),
             trainable_values: inputs.params.num_elements() as u64,
             wall_secs: outcome.wall.as_secs_f64(),
+            client_steps_per_sec: records.client_steps_per_sec(),
             rounds_to_converge: rounds_to_converge(&records.rounds),
         }
     }
@@ -161,6 +164,10 @@ impl Summary {
                 self.peak_client_bytes.map_or("-".to_string(), size),
             ),
             ("time", format!("{:.1} s", self.wall_secs)),
+            (
+                "client steps per second of the rounds",
+                self.client_steps_per_sec.map_or("-".to_string(), |rate| format!("{rate:.1}")),
+            ),
         ];
         for (name, value) in rows {
             // Only some tasks have it.
