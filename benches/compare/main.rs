@@ -14,7 +14,7 @@
 mod rounds;
 mod worker;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,10 +35,10 @@ struct Args {
     /// Only this shape: minilm or bert-base.
     #[arg(long)]
     shape: Option<String>,
-    /// A MiniLM's folder, for simulated rounds.
+    /// A MiniLM's folder, for simulated rounds; relative to the workspace.
     #[arg(long, requires = "dataset")]
     model: Option<PathBuf>,
-    /// AG News's folder.
+    /// AG News's folder, likewise.
     #[arg(long, requires = "model")]
     dataset: Option<PathBuf>,
     /// Passed by Cargo.
@@ -56,7 +56,10 @@ fn main() -> Result<()> {
         memory(shape)?;
     }
     if let (Some(model), Some(dataset)) = (&args.model, &args.dataset) {
-        simulated(&Rounds::load(model, dataset)?, model, args.repetitions)?;
+        // Cargo runs benchmarks in their package's folder.
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (model, dataset) = (workspace.join(model), workspace.join(dataset));
+        simulated(&Rounds::load(&model, &dataset)?, &model, args.repetitions)?;
     }
     Ok(())
 }
@@ -236,7 +239,7 @@ fn memory(shape: &Shape) -> Result<()> {
     Ok(())
 }
 
-fn simulated(rounds: &Rounds, model: &std::path::Path, repetitions: usize) -> Result<()> {
+fn simulated(rounds: &Rounds, model: &Path, repetitions: usize) -> Result<()> {
     let mut description = description(&MINILM, false)?;
     description["model_dir"] = json!(model);
     description["num_labels"] = json!(rounds.num_labels());

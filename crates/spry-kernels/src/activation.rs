@@ -1,7 +1,8 @@
 //! Activations and their derivatives, in place.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use crate::dispatch::arch;
 use crate::math::{mul_add, normal, sigmoid};
 use crate::parallel::for_each_row;
 use crate::rows::DualMut;
@@ -123,7 +124,7 @@ impl Apply<'_, '_> {
 /// assert_eq!((x, dx), (vec![1.0, 0.0], vec![3.0, 0.0]));
 /// ```
 pub fn activate(activation: Activation, x: &mut DualMut) {
-    let arch = Arch::new();
+    let arch = arch();
     // Elementwise: any length will do for a row.
     for_each_row(x, 1 << 12, |_, x, tangents| arch.dispatch(Apply { activation, x, tangents }));
 }

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use crate::dispatch::arch;
 use crate::math::{exp, mul_add};
 use crate::matrix::{Rows, Scratch, Target, multiply, pack_columns, pack_rows, panel_width};
 use crate::output::{Output, Writer};
@@ -138,7 +139,7 @@ pub fn attention(
     let mut result = Output::new(rows * heads * value_dim, k);
     let out = result.writers();
     let work = Work { query, key, value, shape, dim, value_dim, out: &out };
-    let arch = Arch::new();
+    let arch = arch();
     for_each(shape.sequences.len() * heads, true, |task| {
         arch.dispatch(Head { work, sequence: task / heads, head: task % heads });
     });

@@ -26,6 +26,7 @@
 
 mod activation;
 mod attention;
+mod dispatch;
 mod dropout;
 mod linear;
 mod loops;
@@ -40,6 +41,7 @@ mod rows;
 
 pub use activation::{Activation, activate};
 pub use attention::{AttentionShape, Mask, ProbabilityDropout, Sequence, attention};
+pub use dispatch::for_each_instruction_set;
 pub use dropout::dropout;
 pub use linear::linear;
 pub use lora::lora;

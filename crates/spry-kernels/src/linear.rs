@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use crate::activation::Activation;
+use crate::dispatch::arch;
 use crate::matrix::{Rows, Scratch, Target, multiply, pack_rows, packed_len, panel_width};
 use crate::output::{Output, Writer};
 use crate::parallel::for_each;
@@ -63,7 +64,7 @@ pub fn linear(
     let mut result = Output::new(rows * output, k);
     let out = result.writers();
     let layer = Layer { x, weight, bias, activation, rows, input, output, out: &out };
-    Arch::new().dispatch(layer);
+    arch().dispatch(layer);
     // SAFETY: the layer's tasks cover all rows and columns of each part.
     unsafe { result.finish() }
 }

@@ -1,7 +1,8 @@
 //! LoRA's low-rank branch, added to a layer's output in place.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use crate::dispatch::arch;
 use crate::loops::{AddMultiple, Product, sum, update};
 use crate::parallel::for_each_row;
 use crate::rows::{DualMut, DualRef, directions};
@@ -55,7 +56,7 @@ pub fn lora(y: &mut DualMut, x: &DualRef, a: &DualRef, b: &DualRef, rank: usize,
     };
     let (b, db) = (transposed(b.primal), b.tangents.iter().map(|b| transposed(b)).collect());
     let factors = Factors { x, a, b, db, rank, scaling };
-    let arch = Arch::new();
+    let arch = arch();
     for_each_row(y, output, |row, y, tangents| {
         arch.dispatch(Row { factors: &factors, row, y, tangents });
     });

@@ -1,7 +1,8 @@
 //! Layer norm and RMS norm, in place.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use crate::dispatch::arch;
 use crate::loops::{Plain, Term, Update, sum, update};
 use crate::math::mul_add;
 use crate::parallel::for_each_row;
@@ -65,7 +66,7 @@ fn norm<const CENTERED: bool>(
         x.tangents.len() == k,
         "spry-kernels: the input of a norm needs a tangent for each of the {k} directions of its weights"
     );
-    let arch = Arch::new();
+    let arch = arch();
     for_each_row(x, width, |_, x, tangents| {
         arch.dispatch(Row::<CENTERED> { x, tangents, weight, bias, epsilon });
     });

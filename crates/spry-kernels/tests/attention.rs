@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Numbers, bits, check, with_threads};
+use common::{Numbers, bits, check, on_each_instruction_set, with_threads};
 use spry_kernels::{AttentionShape, DualRef, Mask, ProbabilityDropout, Sequence, attention};
 
 /// Attention by its formula.
@@ -60,91 +60,100 @@ fn even(rows: usize, length: usize) -> Vec<Sequence> {
 
 #[test]
 fn attention_and_its_derivative() {
-    let mut numbers = Numbers(1);
-    // Sequences, length, heads, key heads, head size, value size.
-    for [batch, length, heads, key_heads, dim, value_dim] in [
-        [1, 1, 1, 1, 1, 1],
-        [2, 3, 2, 2, 4, 3],
-        [2, 7, 4, 2, 5, 33],
-        [1, 33, 2, 1, 32, 32],
-        [3, 50, 1, 1, 16, 8],
-        [1, 100, 2, 2, 8, 40],
-    ] {
-        for kinds in [[0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1], [2, 2, 2], [1, 0, 1]] {
-            let k = kinds.into_iter().max().unwrap();
-            let rows = batch * length;
-            let query = numbers.dual(rows * heads * dim, kinds[0]);
-            let key = numbers.dual(rows * key_heads * dim, kinds[1]);
-            let value = numbers.dual(rows * key_heads * value_dim, kinds[2]);
-            let sequences = even(batch, length);
-            let per_key = numbers.vec(batch * length);
-            let per_query = numbers.vec(heads * length * length);
-            let strides = [0, length * length, length];
-            let keeps = |at: [usize; 4]| !at.iter().sum::<usize>().is_multiple_of(4);
-            let dropout = ProbabilityDropout { scale: 1.25, keeps: &keeps };
-            for (mask, dropout) in [
-                (Mask::None, None),
-                (Mask::Causal, None),
-                (Mask::Bias { values: &per_key, strides: [length, 0, 0] }, None),
-                (Mask::Bias { values: &per_query, strides }, Some(dropout)),
-            ] {
-                let shape = AttentionShape {
-                    heads,
-                    key_heads,
-                    sequences: &sequences,
-                    scale: 0.7,
-                    mask,
-                    dropout,
-                };
-                let widths = [heads * dim, key_heads * value_dim];
-                let run = || attention(&query.view(), &key.view(), &value.view(), widths, &shape);
-                let got = with_threads(1, run);
-                let name =
-                    format!("{batch}×{length}, {heads}/{key_heads} heads of {dim}, {kinds:?}");
-                check(&name, &got, k, |at| {
-                    naive([&at(&query), &at(&key), &at(&value)], widths, &shape)
-                });
-                assert_eq!(got, with_threads(3, run));
+    on_each_instruction_set(|| {
+        let mut numbers = Numbers(1);
+        // Sequences, length, heads, key heads, head size, value size.
+        for [batch, length, heads, key_heads, dim, value_dim] in [
+            [1, 1, 1, 1, 1, 1],
+            [2, 3, 2, 2, 4, 3],
+            [2, 7, 4, 2, 5, 33],
+            [1, 33, 2, 1, 32, 32],
+            [3, 50, 1, 1, 16, 8],
+            [1, 100, 2, 2, 8, 40],
+        ] {
+            for kinds in [[0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1], [2, 2, 2], [1, 0, 1]] {
+                let k = kinds.into_iter().max().unwrap();
+                let rows = batch * length;
+                let query = numbers.dual(rows * heads * dim, kinds[0]);
+                let key = numbers.dual(rows * key_heads * dim, kinds[1]);
+                let value = numbers.dual(rows * key_heads * value_dim, kinds[2]);
+                let sequences = even(batch, length);
+                let per_key = numbers.vec(batch * length);
+                let per_query = numbers.vec(heads * length * length);
+                let strides = [0, length * length, length];
+                let keeps = |at: [usize; 4]| !at.iter().sum::<usize>().is_multiple_of(4);
+                let dropout = ProbabilityDropout { scale: 1.25, keeps: &keeps };
+                for (mask, dropout) in [
+                    (Mask::None, None),
+                    (Mask::Causal, None),
+                    (Mask::Bias { values: &per_key, strides: [length, 0, 0] }, None),
+                    (Mask::Bias { values: &per_query, strides }, Some(dropout)),
+                ] {
+                    let shape = AttentionShape {
+                        heads,
+                        key_heads,
+                        sequences: &sequences,
+                        scale: 0.7,
+                        mask,
+                        dropout,
+                    };
+                    let widths = [heads * dim, key_heads * value_dim];
+                    let run =
+                        || attention(&query.view(), &key.view(), &value.view(), widths, &shape);
+                    let got = with_threads(1, run);
+                    let name =
+                        format!("{batch}×{length}, {heads}/{key_heads} heads of {dim}, {kinds:?}");
+                    check(&name, &got, k, |at| {
+                        naive([&at(&query), &at(&key), &at(&value)], widths, &shape)
+                    });
+                    assert_eq!(got, with_threads(3, run));
+                }
             }
         }
-    }
+    });
 }
 
 /// Padded sequences under a mask, against the same without padding: the same bits.
 #[test]
 fn padding_does_not_show() {
-    let mut numbers = Numbers(2);
-    let (length, heads, dim) = (53, 2, 20);
-    let lengths = [53, 17, 1, 40];
-    let width = heads * dim;
-    let all = numbers.dual(lengths.len() * length * width, 1);
-    let lowest = |i: usize| if i % length < lengths[i / length] { 0.0 } else { f32::MIN };
-    let bias: Vec<f32> = (0..lengths.len() * length).map(lowest).collect();
-    let padded = AttentionShape {
-        heads,
-        key_heads: heads,
-        sequences: &even(lengths.len(), length),
-        scale: 0.2,
-        mask: Mask::Bias { values: &bias, strides: [length, 0, 0] },
-        dropout: None,
-    };
-    let with_padding = attention(&all.view(), &all.view(), &all.view(), [width, width], &padded);
-    let without = |values: &[f32]| -> Vec<f32> {
-        let text =
-            |(i, &count): (usize, &usize)| values[i * length * width..][..count * width].to_vec();
-        lengths.iter().enumerate().flat_map(text).collect()
-    };
-    let packed =
-        common::Owned { primal: without(&all.primal), tangents: vec![without(&all.tangents[0])] };
-    let mut start = 0;
-    let sequences = lengths.map(|count| {
-        start += count;
-        Sequence::new(start - count..start)
+    on_each_instruction_set(|| {
+        let mut numbers = Numbers(2);
+        let (length, heads, dim) = (53, 2, 20);
+        let lengths = [53, 17, 1, 40];
+        let width = heads * dim;
+        let all = numbers.dual(lengths.len() * length * width, 1);
+        let lowest = |i: usize| if i % length < lengths[i / length] { 0.0 } else { f32::MIN };
+        let bias: Vec<f32> = (0..lengths.len() * length).map(lowest).collect();
+        let padded = AttentionShape {
+            heads,
+            key_heads: heads,
+            sequences: &even(lengths.len(), length),
+            scale: 0.2,
+            mask: Mask::Bias { values: &bias, strides: [length, 0, 0] },
+            dropout: None,
+        };
+        let with_padding =
+            attention(&all.view(), &all.view(), &all.view(), [width, width], &padded);
+        let without = |values: &[f32]| -> Vec<f32> {
+            let text = |(i, &count): (usize, &usize)| {
+                values[i * length * width..][..count * width].to_vec()
+            };
+            lengths.iter().enumerate().flat_map(text).collect()
+        };
+        let packed = common::Owned {
+            primal: without(&all.primal),
+            tangents: vec![without(&all.tangents[0])],
+        };
+        let mut start = 0;
+        let sequences = lengths.map(|count| {
+            start += count;
+            Sequence::new(start - count..start)
+        });
+        let shape = AttentionShape { sequences: &sequences, mask: Mask::None, ..padded };
+        let got = attention(&packed.view(), &packed.view(), &packed.view(), [width, width], &shape);
+        assert_eq!(bits(&got.primal), bits(&without(&with_padding.primal)));
+        assert_eq!(bits(&got.tangents[0]), bits(&without(&with_padding.tangents[0])));
     });
-    let shape = AttentionShape { sequences: &sequences, mask: Mask::None, ..padded };
-    let got = attention(&packed.view(), &packed.view(), &packed.view(), [width, width], &shape);
-    assert_eq!(bits(&got.primal), bits(&without(&with_padding.primal)));
-    assert_eq!(bits(&got.tangents[0]), bits(&without(&with_padding.tangents[0])));
 }
 
 #[test]

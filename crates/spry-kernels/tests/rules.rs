@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Numbers, Owned, check, with_threads};
+use common::{Numbers, Owned, check, on_each_instruction_set, with_threads};
 use spry_kernels::{
     Activation, DualMut, DualRef, DualVec, activate, cross_entropy, layer_norm, rms_norm,
 };
@@ -42,33 +42,39 @@ const ACTIVATIONS: [Activation; 4] =
 
 #[test]
 fn activations_and_their_slopes() {
-    let mut numbers = Numbers(1);
-    for activation in ACTIVATIONS {
-        for (length, k) in [(0, 1), (1, 1), (15, 2), (16, 0), (17, 3), (5000, 1), (70_001, 1)] {
-            let mut x = numbers.dual(length, k);
-            // Away from 0, where ReLU has no derivative.
-            x.primal.iter_mut().for_each(|x| *x = 3.0 * *x + 0.01f32.copysign(*x));
-            let got = in_place(&x, |x| activate(activation, x));
-            let name = format!("{activation:?} of {length}");
-            check(&name, &got, k, |at| at(&x).into_iter().map(|x| exact(activation, x)).collect());
+    on_each_instruction_set(|| {
+        let mut numbers = Numbers(1);
+        for activation in ACTIVATIONS {
+            for (length, k) in [(0, 1), (1, 1), (15, 2), (16, 0), (17, 3), (5000, 1), (70_001, 1)] {
+                let mut x = numbers.dual(length, k);
+                // Away from 0, where ReLU has no derivative.
+                x.primal.iter_mut().for_each(|x| *x = 3.0 * *x + 0.01f32.copysign(*x));
+                let got = in_place(&x, |x| activate(activation, x));
+                let name = format!("{activation:?} of {length}");
+                check(&name, &got, k, |at| {
+                    at(&x).into_iter().map(|x| exact(activation, x)).collect()
+                });
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn activations_far_out() {
-    let x = [f32::NEG_INFINITY, -1e30, -50.0, 50.0, 1e30, f32::INFINITY, f32::NAN];
-    for activation in ACTIVATIONS {
-        let mut values = x.to_vec();
-        let mut slopes = vec![1.0; x.len()];
-        activate(activation, &mut DualMut::new(&mut values, [&mut slopes[..]]));
-        // −∞·0: PyTorch's functions give NaN there, too, but for ReLU.
-        assert!(values[0].is_nan() || values[0] == 0.0, "{activation:?}: {values:?}");
-        assert!(values[1..3].iter().all(|y| y.abs() < 1e-19), "{activation:?}: {values:?}");
-        assert_eq!(values[3..6], [50.0, 1e30, f32::INFINITY], "{activation:?}");
-        assert!(values[6].is_nan(), "{activation:?}: {values:?}");
-        assert!(slopes[2].abs() < 1e-19 && slopes[3] == 1.0, "{activation:?}: {slopes:?}");
-    }
+    on_each_instruction_set(|| {
+        let x = [f32::NEG_INFINITY, -1e30, -50.0, 50.0, 1e30, f32::INFINITY, f32::NAN];
+        for activation in ACTIVATIONS {
+            let mut values = x.to_vec();
+            let mut slopes = vec![1.0; x.len()];
+            activate(activation, &mut DualMut::new(&mut values, [&mut slopes[..]]));
+            // −∞·0: PyTorch's functions give NaN there, too, but for ReLU.
+            assert!(values[0].is_nan() || values[0] == 0.0, "{activation:?}: {values:?}");
+            assert!(values[1..3].iter().all(|y| y.abs() < 1e-19), "{activation:?}: {values:?}");
+            assert_eq!(values[3..6], [50.0, 1e30, f32::INFINITY], "{activation:?}");
+            assert!(values[6].is_nan(), "{activation:?}: {values:?}");
+            assert!(slopes[2].abs() < 1e-19 && slopes[3] == 1.0, "{activation:?}: {slopes:?}");
+        }
+    });
 }
 
 fn norm(x: &[f64], weight: &[f64], bias: Option<&[f64]>, epsilon: f64) -> Vec<f64> {
@@ -87,25 +93,27 @@ fn norm(x: &[f64], weight: &[f64], bias: Option<&[f64]>, epsilon: f64) -> Vec<f6
 
 #[test]
 fn norms_and_their_derivatives() {
-    let mut numbers = Numbers(2);
-    for (rows, width) in [(1, 2), (3, 15), (2, 16), (5, 17), (4, 47), (90, 384)] {
-        for (k, from_weights) in [(0, false), (1, false), (2, true)] {
-            let weights = if from_weights { k } else { 0 };
-            let x = numbers.dual(rows * width, k);
-            let (weight, bias) = (numbers.dual(width, weights), numbers.dual(width, weights));
-            let name = format!("{rows} rows of {width}");
-            let got = in_place(&x, |x| layer_norm(x, &weight.view(), &bias.view(), 1e-3));
-            check(&name, &got, k, |at| norm(&at(&x), &at(&weight), Some(&at(&bias)), 1e-3));
-            let got = in_place(&x, |x| rms_norm(x, &weight.view(), 1e-3));
-            check(&name, &got, k, |at| norm(&at(&x), &at(&weight), None, 1e-3));
-            let layer = |threads| {
-                with_threads(threads, || {
-                    in_place(&x, |x| layer_norm(x, &weight.view(), &bias.view(), 1e-3))
-                })
-            };
-            assert_eq!(layer(1), layer(3));
+    on_each_instruction_set(|| {
+        let mut numbers = Numbers(2);
+        for (rows, width) in [(1, 2), (3, 15), (2, 16), (5, 17), (4, 47), (90, 384)] {
+            for (k, from_weights) in [(0, false), (1, false), (2, true)] {
+                let weights = if from_weights { k } else { 0 };
+                let x = numbers.dual(rows * width, k);
+                let (weight, bias) = (numbers.dual(width, weights), numbers.dual(width, weights));
+                let name = format!("{rows} rows of {width}");
+                let got = in_place(&x, |x| layer_norm(x, &weight.view(), &bias.view(), 1e-3));
+                check(&name, &got, k, |at| norm(&at(&x), &at(&weight), Some(&at(&bias)), 1e-3));
+                let got = in_place(&x, |x| rms_norm(x, &weight.view(), 1e-3));
+                check(&name, &got, k, |at| norm(&at(&x), &at(&weight), None, 1e-3));
+                let layer = |threads| {
+                    with_threads(threads, || {
+                        in_place(&x, |x| layer_norm(x, &weight.view(), &bias.view(), 1e-3))
+                    })
+                };
+                assert_eq!(layer(1), layer(3));
+            }
         }
-    }
+    });
 }
 
 #[test]

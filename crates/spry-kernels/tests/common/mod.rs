@@ -2,7 +2,9 @@
 
 #![allow(dead_code)] // not every test uses everything
 
-use spry_kernels::{DualRef, DualVec};
+use std::cell::Cell;
+
+use spry_kernels::{DualRef, DualVec, for_each_instruction_set};
 
 /// A small linear congruential generator.
 pub struct Numbers(pub u64);
@@ -86,9 +88,33 @@ pub fn linear(x: &[f64], weight: &[f64], bias: Option<&[f64]>, input: usize) -> 
     y
 }
 
-/// Runs `work` in a pool of so many threads.
-pub fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+thread_local! {
+    static INSTRUCTIONS: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Runs a test on each set of instructions of this machine, and says which one fails.
+pub fn on_each_instruction_set(test: impl Fn()) {
+    for_each_instruction_set(|name| {
+        println!("instructions: {name}");
+        INSTRUCTIONS.set(Some(name));
+        test();
+        INSTRUCTIONS.set(None);
+    });
+}
+
+/// Runs `work` in a pool of so many threads, with the same instructions.
+pub fn with_threads<R: Send>(threads: usize, work: impl Fn() -> R + Sync) -> R {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let Some(chosen) = INSTRUCTIONS.get() else { return pool.install(&work) };
+    pool.install(|| {
+        let mut result = None;
+        for_each_instruction_set(|name| {
+            if name == chosen {
+                result = Some(work());
+            }
+        });
+        result.unwrap()
+    })
 }
 
 pub fn bits(values: &[f32]) -> Vec<u32> {
