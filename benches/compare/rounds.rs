@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use spry_core::spry_dual::ops::DropoutSeed;
 use spry_core::{
-    ClientContext, ClientData, ClientInfo, Event, Objective, ParamRole, ParamSet, PrefixCache,
-    Seed, Simulation, SimulationConfig, Split, StopSignal, Strategy,
+    ClientData, Event, Objective, ParamRole, ParamSet, PrefixCache, RoundSummary, Seed, Simulation,
+    SimulationConfig, Split,
 };
 use spry_data::{ClientShare, Dataset, EncodedExample, Hub, TextTokenizer, TokenBatch};
 use spry_models::{LoadOptions, LoraConfig, Model, Peft, PeftModel, TextClient};
@@ -65,82 +65,112 @@ impl Rounds {
         TextClient::new(model, examples, self.shares[client].clone(), self.pad_id, false)
     }
 
-    /// One round of Spry, with one thread per client and as many clients at a time as cores: its
-    /// number of client steps and its time.
+    /// One round of Spry, with one thread per client and as many clients at a time as cores.
+    fn round(
+        &self,
+        clients: Vec<Box<dyn ClientData>>,
+        prefix_cache_bytes: u64,
+    ) -> Result<RoundSummary> {
+        let config = SimulationConfig {
+            num_server_rounds: 1,
+            cohort_size: COHORT,
+            evaluate_every: 0,
+            personalized: false,
+            prefix_cache_bytes,
+            ..Default::default()
+        };
+        let method = (spry_strategies::spry::SPEC.method)();
+        let mut simulation = Simulation::new(method, clients, self.params.clone(), config)?;
+        let mut round = None;
+        simulation.run(|event| {
+            if let Event::RoundFinished(summary) = event {
+                round = Some(summary.clone());
+            }
+        })?;
+        let round = round.context("no round ended")?;
+        anyhow::ensure!(round.clients.len() == COHORT, "only {} finished", round.clients.len());
+        Ok(round)
+    }
+
+    /// Number of client steps of one round of Spry, and its time.
     ///
     /// # Errors
     ///
     /// If a client fails.
     pub fn spry(&self) -> Result<(u64, Duration)> {
         let clients = (0..CLIENTS).map(|client| Box::new(self.client(client)) as _).collect();
-        let config = SimulationConfig {
-            num_server_rounds: 1,
-            cohort_size: COHORT,
-            evaluate_every: 0,
-            personalized: false,
-            ..Default::default()
-        };
-        let method = (spry_strategies::spry::SPEC.method)();
-        let mut simulation = Simulation::new(method, clients, self.params.clone(), config)?;
-        let mut measured = None;
-        simulation.run(|event| {
-            if let Event::RoundFinished(summary) = event {
-                measured = Some((summary.steps(), summary.wall, summary.clients.len()));
-            }
-        })?;
-        let (steps, wall, clients) = measured.context("no round ended")?;
-        anyhow::ensure!(clients == COHORT, "only {clients} of {COHORT} clients finished");
-        Ok((steps, wall))
+        let round = self.round(clients, 0)?;
+        Ok((round.steps(), round.wall))
     }
 
-    /// The batches of the first round's clients, as PyTorch's process reads them.
+    /// The batches of that round's clients, as PyTorch's process reads them.
     ///
     /// # Errors
     ///
     /// If a client fails.
     pub fn batches(&self) -> Result<Value> {
-        let method = (spry_strategies::spry::SPEC.method)();
-        let state = method.init(self.params.clone());
-        let cohort: Vec<ClientInfo> = (0..COHORT)
-            .map(|client| ClientInfo { client, num_examples: self.shares[client].train.len() })
-            .collect();
+        let logs: Vec<Log> = (0..CLIENTS).map(|_| Log::default()).collect();
+        let recorder = |client: usize| {
+            let log = logs[client].clone();
+            Box::new(Recorder { client: self.client(client), log }) as _
+        };
+        // A client is told what it trains if it may keep anything.
+        let round = self.round((0..CLIENTS).map(recorder).collect(), 1)?;
         let groups = self.params.groups(ParamRole::Adapter);
         let mut clients = Vec::new();
-        for task in method.configure_round(&state, &cohort, &Seed::new(0))? {
-            let group = task.trains.iter().find_map(|path| {
+        for report in &round.clients {
+            let log =
+                std::mem::take(&mut *logs[report.client].lock().unwrap_or_else(|e| e.into_inner()));
+            anyhow::ensure!(log.batches.len() as u64 == report.steps, "a batch was not noted");
+            let group = log.trains.iter().find_map(|path| {
                 let param = self.params.get(path).ok()?;
                 groups
                     .iter()
                     .position(|&group| param.role() == ParamRole::Adapter && group == param.group())
             });
-            let data = Recorder { client: self.client(task.client), batches: Mutex::default() };
-            let mut context = ClientContext::new(task.client, &data, StopSignal::default());
-            method.local_update(&task, &mut context)?;
-            let share = &self.shares[task.client].train;
-            let batches = data.batches.into_inner().unwrap_or_default();
-            let batches: Vec<Value> = batches
-                .iter()
-                .map(|batch| {
-                    let of = |&index: &usize| &self.examples[share[index]];
-                    let padded = TokenBatch::pad(batch.iter().map(of), self.pad_id);
-                    json!({
-                        "input_ids": padded.input_ids.chunks(padded.seq).collect::<Vec<_>>(),
-                        "attention_mask":
-                            padded.attention_mask.chunks(padded.seq).collect::<Vec<_>>(),
-                        "labels": batch.iter().map(|i| of(i).label).collect::<Vec<_>>(),
-                    })
+            let share = &self.shares[report.client].train;
+            let of = |index: &usize| &self.examples[share[*index]];
+            let batch = |batch: &Vec<usize>| {
+                let padded = TokenBatch::pad(batch.iter().map(of), self.pad_id);
+                let rows = padded.attention_mask.chunks(padded.seq);
+                json!({
+                    "input_ids": padded.input_ids.chunks(padded.seq).collect::<Vec<_>>(),
+                    "attention_mask": rows.collect::<Vec<_>>(),
+                    "labels": batch.iter().map(|index| of(index).label).collect::<Vec<_>>(),
                 })
-                .collect();
+            };
+            let batches: Vec<Value> = log.batches.iter().map(batch).collect();
             clients.push(json!({"group": group, "batches": batches}));
         }
         Ok(json!({"clients": clients, "learning_rate": 0.01}))
     }
+
+    /// Share of padding among the tokens of the round's batches, each padded to its longest text.
+    pub fn padding(batches: &Value) -> f64 {
+        let masks = batches["clients"].as_array().into_iter().flatten();
+        let masks = masks.flat_map(|client| client["batches"].as_array().into_iter().flatten());
+        let rows = masks.flat_map(|batch| batch["attention_mask"].as_array().into_iter().flatten());
+        let values: Vec<f64> = rows
+            .flat_map(|row| row.as_array().into_iter().flatten())
+            .filter_map(Value::as_f64)
+            .collect();
+        1.0 - values.iter().sum::<f64>() / values.len() as f64
+    }
 }
 
-/// A client that notes which examples make its batches.
+/// What a client trained, and on which batches.
+#[derive(Default)]
+struct Work {
+    trains: Vec<String>,
+    batches: Vec<Vec<usize>>,
+}
+
+type Log = Arc<Mutex<Work>>;
+
+/// A client that notes its work.
 struct Recorder {
     client: TextClient,
-    batches: Mutex<Vec<Vec<usize>>>,
+    log: Log,
 }
 
 impl ClientData for Recorder {
@@ -154,9 +184,6 @@ impl ClientData for Recorder {
         examples: &[usize],
         dropout: Option<DropoutSeed>,
     ) -> spry_core::Result<Box<dyn Objective + '_>> {
-        if let Ok(mut batches) = self.batches.lock() {
-            batches.push(examples.to_vec());
-        }
         self.client.objective(split, examples, dropout)
     }
 
@@ -164,8 +191,12 @@ impl ClientData for Recorder {
         &self,
         examples: &[usize],
         dropout: Option<DropoutSeed>,
-        _: &Arc<PrefixCache>,
+        cache: &Arc<PrefixCache>,
     ) -> spry_core::Result<Box<dyn Objective + '_>> {
-        self.objective(Split::Train, examples, dropout)
+        if let Ok(mut log) = self.log.lock() {
+            log.trains = cache.trains().to_vec();
+            log.batches.push(examples.to_vec());
+        }
+        self.client.objective(Split::Train, examples, dropout)
     }
 }

@@ -40,6 +40,7 @@ pub fn check(root: &Path) -> Result<()> {
     for (name, allowed) in ALLOWED {
         check_dependencies(root, name, allowed, &mut violations)?;
     }
+    check_lints(root, &mut violations)?;
     check_links(root, &mut violations)?;
     check_no_gpu_stack(root, &mut violations)?;
     if violations.is_empty() {
@@ -86,11 +87,6 @@ fn check_dependencies(
 ) -> Result<()> {
     let path = root.join("crates").join(name).join("Cargo.toml");
     let manifest = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    if name != UNSAFE && !manifest.contains("[lints]\nworkspace = true") {
-        violations.push(format!(
-            "crates/{name}/Cargo.toml: does not inherit the workspace's lints, which forbid unsafe code"
-        ));
-    }
     let mut is_dependencies = false;
     for line in manifest.lines() {
         if line.starts_with('[') {
@@ -108,6 +104,22 @@ fn check_dependencies(
         };
         if is_dependencies && (is_foreign || (is_ours && !allowed.contains(&dependency))) {
             violations.push(format!("crates/{name}/Cargo.toml: must not depend on {dependency}"));
+        }
+    }
+    Ok(())
+}
+
+/// All packages but that of the kernels inherit the lints that forbid unsafe code.
+fn check_lints(root: &Path, violations: &mut Vec<String>) -> Result<()> {
+    for file in files(root, "toml")?.iter().filter(|file| file.ends_with("Cargo.toml")) {
+        let manifest = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        let is_package = manifest.contains("[package]");
+        let inherits = manifest.contains("[lints]\nworkspace = true");
+        let is_unsafe = manifest.contains(&format!("name = \"{UNSAFE}\""));
+        if is_package && !inherits && !is_unsafe {
+            let name = file.strip_prefix(root).unwrap_or(file).display();
+            violations
+                .push(format!("{name}: does not inherit the lints, which forbid unsafe code"));
         }
     }
     Ok(())

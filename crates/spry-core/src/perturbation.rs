@@ -248,6 +248,14 @@ impl Direction {
         covered.collect()
     }
 
+    /// Whether the direction reaches the parameter at a path.
+    pub(crate) fn reaches(&self, path: &str) -> bool {
+        match &self.0 {
+            Source::Stored(direction) => direction.contains(path),
+            Source::Replayed { paths, .. } => paths.contains(path),
+        }
+    }
+
     /// The direction's values for a parameter, flat; `None` where it does not reach.
     pub(crate) fn values(&self, path: &str, param: &Param) -> Option<Tensor<1>> {
         match &self.0 {

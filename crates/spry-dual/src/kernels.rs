@@ -180,18 +180,22 @@ impl Kernels {
             (None, _) => Mask::None,
         };
         let keeps = dropout.map(|(probability, seed)| {
-            let lengths: Vec<[usize; 2]> = sequences
+            // The seed and the place of the first probability of each sequence.
+            let masks: Vec<(DropoutSeed, usize, [usize; 2])> = sequences
                 .iter()
-                .map(|sequence| [sequence.queries.len(), sequence.keys.len()])
+                .enumerate()
+                .map(|(index, sequence)| {
+                    let [queries, keys] = [sequence.queries.len(), sequence.keys.len()];
+                    match is_packed {
+                        true => (seed.site(index as u64), 0, [queries, keys]),
+                        false => (seed, index * heads * queries * keys, [queries, keys]),
+                    }
+                })
                 .collect();
             move |[sequence, head, query, key]: [usize; 4]| {
-                let [queries, keys] = lengths[sequence];
-                let place =
-                    |sequence: usize| ((sequence * heads + head) * queries + query) * keys + key;
-                match is_packed {
-                    true => seed.site(sequence as u64).keeps(place(0) as u64, probability),
-                    false => seed.keeps(place(sequence) as u64, probability),
-                }
+                let (seed, first, [queries, keys]) = masks[sequence];
+                let place = first + (head * queries + query) * keys + key;
+                seed.keeps(place as u64, probability)
             }
         });
         let dropout = keeps.as_ref().zip(dropout).map(|(keeps, (probability, _))| {

@@ -2,7 +2,9 @@
 //!
 //! Meant for tests and for finding out why a pass is slower than expected: perturbing only the
 //! last layer must not do tangent work in earlier layers, and a count says so where a clock only
-//! hints at it. A composite operation counts itself and the operations it is made of. Counting is per thread and off unless [`record_ops`] is running.
+//! hints at it. A composite operation counts itself and, where it is composed, the operations it is
+//! made of; a fused kernel is the operation alone. Counting is per thread and off unless
+//! [`record_ops`] is running.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -222,9 +222,9 @@ fn dropout_and_cross_entropy() {
     }
 }
 
-/// A fused rule counts like the rule it stands for.
+/// A fused layer and its activation count as the two that they are.
 #[test]
-fn counts_are_those_of_the_rule() {
+fn a_fused_activation_counts() {
     let mut numbers = Numbers(7);
     let (x, weight) = (numbers.dual([2, 3], 2), numbers.dual([4, 3], 0));
     let run = || {

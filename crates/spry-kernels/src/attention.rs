@@ -127,7 +127,7 @@ pub fn attention(
     assert!(
         query.primal.len() == rows * query_width
             && key.primal.len() == keys * key_width
-            && value.primal.len() == keys * value_width,
+            && Some(value.primal.len()) == keys.checked_mul(value_width),
         "spry-kernels: {} values of the query, {} of the key and {} of the value are not rows of \
          {query_width}, {key_width} and {value_width}",
         query.primal.len(),
@@ -136,7 +136,7 @@ pub fn attention(
     );
     check_sequences(shape, rows, keys);
     let k = directions(&[query.tangents.len(), key.tangents.len(), value.tangents.len()]);
-    let mut result = Output::new(rows * heads * value_dim, k);
+    let mut result = Output::new(rows, heads.saturating_mul(value_dim), k);
     let out = result.writers();
     let work = Work { query, key, value, shape, dim, value_dim, out: &out };
     let arch = arch();

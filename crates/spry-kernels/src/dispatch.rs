@@ -23,6 +23,7 @@ pub(crate) fn arch() -> Arch {
 /// spry_kernels::for_each_instruction_set(|name| names.push(name));
 /// assert_eq!(names[0], "scalar");
 /// ```
+#[doc(hidden)]
 pub fn for_each_instruction_set(mut work: impl FnMut(&'static str)) {
     /// Restores the choice even if `work` panics.
     struct Restore(Option<Arch>);

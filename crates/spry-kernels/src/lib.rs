@@ -6,12 +6,14 @@
 //! else. They run on the widest instructions that the machine has (AVX-512, AVX2 with FMA, NEON,
 //! or plain scalars), chosen at run time by [pulp], and on the threads of the current rayon pool.
 //!
-//! Two promises hold for all of them:
+//! Two promises:
 //!
 //! - **Threads do not show.** Each value is computed by one task in one order, so results are the
 //!   same bits for any number of threads.
-//! - **Rows are independent.** A row's result is the same bits whichever rows are beside it. So an
-//!   example's activations do not depend on its batch, and can be kept for another one.
+//! - **Rows are independent.** A row of a linear layer, LoRA branch, activation or norm is the same
+//!   bits whichever rows are beside it, and a sequence of the attention whichever sequences are. So
+//!   an example's activations do not depend on its batch, and can be kept for another one. (Cross
+//!   entropy is a mean over rows, and dropout goes by a value's index.)
 //!
 //! Between machines with different instructions the last bits may differ, as sums are taken in
 //! another order.

@@ -61,7 +61,7 @@ pub fn linear(
     }
     let from_bias = bias.map_or(0, |bias| bias.tangents.len());
     let k = directions(&[x.tangents.len(), weight.tangents.len(), from_bias]);
-    let mut result = Output::new(rows * output, k);
+    let mut result = Output::new(rows, output, k);
     let out = result.writers();
     let layer = Layer { x, weight, bias, activation, rows, input, output, out: &out };
     arch().dispatch(layer);

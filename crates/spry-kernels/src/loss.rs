@@ -22,17 +22,20 @@ use crate::rows::DualRef;
 pub fn cross_entropy(logits: &DualRef, classes: usize, targets: &[usize]) -> (f32, Vec<f32>) {
     let rows = targets.len();
     assert!(
-        logits.primal.len() == rows * classes && targets.iter().all(|&target| target < classes),
-        "spry-kernels: {} logits and the targets {targets:?} for {classes} classes",
+        logits.primal.len() == rows * classes,
+        "spry-kernels: {} logits for {rows} rows of {classes} classes",
         logits.primal.len()
     );
+    if let Some(target) = targets.iter().find(|&&target| target >= classes) {
+        panic!("spry-kernels: the target {target} is none of the {classes} classes");
+    }
     let mut loss = 0.0;
     let mut derivatives = vec![0.0; logits.tangents.len()];
     for (row, &target) in targets.iter().enumerate() {
         let range = row * classes..(row + 1) * classes;
         let values = &logits.primal[range.clone()];
-        // Not `f32::max`, which would skip NaN.
-        let largest = values.iter().fold(f32::NEG_INFINITY, |a, &b| if a >= b { a } else { b });
+        // NaN comes back in through the sum.
+        let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let exponential = |logit: f32| f64::from(logit - largest).exp();
         let total: f64 = values.iter().copied().map(exponential).sum();
         loss += total.ln() - f64::from(values[target] - largest);

@@ -38,8 +38,12 @@ impl<'a> Rows<'a> {
     ///
     /// If the values do not reach to the end of the last row.
     pub(crate) fn new(values: &'a [f32], rows: usize, width: usize, stride: usize) -> Self {
-        let end = if rows == 0 { 0 } else { (rows - 1) * stride + width };
-        assert!(end <= values.len(), "{rows} rows of {width} in {} values", values.len());
+        let end = match rows.checked_sub(1) {
+            None => Some(0),
+            Some(last) => last.checked_mul(stride).and_then(|start| start.checked_add(width)),
+        };
+        let fits = end.is_some_and(|end| end <= values.len());
+        assert!(fits, "{rows} rows of {width}, {stride} apart, in {} values", values.len());
         Self { values, stride, rows, width }
     }
 

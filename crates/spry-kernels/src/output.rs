@@ -30,8 +30,15 @@ impl Writer {
 }
 
 impl Output {
-    /// Memory for a value and `k` tangents of the given length.
-    pub(crate) fn new(length: usize, k: usize) -> Self {
+    /// Memory for a value and `k` tangents, each of so many rows of a width.
+    ///
+    /// # Panics
+    ///
+    /// If no memory is that large.
+    pub(crate) fn new(rows: usize, width: usize, k: usize) -> Self {
+        let length = rows.checked_mul(width);
+        let length =
+            length.unwrap_or_else(|| panic!("spry-kernels: {rows} rows of {width} are too many"));
         Self { length, parts: (0..=k).map(|_| Vec::with_capacity(length)).collect() }
     }
 

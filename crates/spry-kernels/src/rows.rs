@@ -4,10 +4,8 @@
 /// the value is a constant.
 #[derive(Clone, Debug, Default)]
 pub struct DualRef<'a> {
-    /// The value.
-    pub primal: &'a [f32],
-    /// One derivative per direction.
-    pub tangents: Vec<&'a [f32]>,
+    pub(crate) primal: &'a [f32],
+    pub(crate) tangents: Vec<&'a [f32]>,
 }
 
 impl<'a> DualRef<'a> {

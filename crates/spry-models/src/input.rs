@@ -11,7 +11,7 @@ use crate::{Error, Result};
 ///
 /// Either *padded*, `[batch, seq]`, or *packed*: all texts one after another in one row of as many
 /// tokens as they have, `[1, tokens]`. Nothing is computed for padding then, and as the kernels
-/// compute each token apart from the others, the results are the same.
+/// compute each token apart from the others, those of the texts are the same.
 #[derive(Clone, Debug)]
 pub struct TokenInput {
     /// Token ids, `[batch, seq]`.
@@ -72,7 +72,7 @@ impl TokenInput {
     }
 
     /// Moves a batch to a device, packed; `None` if a text has no token, or padding before its last
-    /// one.
+    /// one, or a mask that is neither 0 nor 1.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl TokenInput {
         let rows = batch.attention_mask.chunks(batch.seq);
         let lengths: Option<Vec<usize>> = rows
             .map(|mask| {
-                let length = mask.iter().take_while(|&&mask| mask > 0.0).count();
+                let length = mask.iter().take_while(|&&mask| mask == 1.0).count();
                 let is_packable = length > 0 && mask[length..].iter().all(|&mask| mask == 0.0);
                 is_packable.then_some(length)
             })

@@ -2,8 +2,7 @@
 //! an encoder as a whole.
 
 use burn::tensor::{Int, Tensor};
-use spry_dual::Dual;
-use spry_dual::ops;
+use spry_dual::{Dual, has_kernels, ops};
 
 use crate::architecture::{Limits, TensorList};
 use crate::config::Activation;
@@ -97,7 +96,9 @@ pub(crate) fn by_parts(
     let parts = 1 + x.tangents().len();
     // A mask belongs to a whole input.
     let masks = modules.iter().any(|module| context.has_dropout(module));
-    if parts == 1 || masks || tokens <= TILE {
+    // Elsewhere than with kernels, small operations cost more than they save.
+    let is_fused = has_kernels(&x.device(), x.primal().dtype());
+    if parts == 1 || !is_fused || masks || tokens <= TILE {
         return apply(x);
     }
     let x = x.reshape([1, tokens, width]);

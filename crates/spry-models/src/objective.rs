@@ -1,6 +1,6 @@
 //! The loss of a batch as an [`Objective`], for each task.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use spry_core::{DualParams, Evaluation, HeadedObjective, Objective, ParamSet, PrefixCache};
@@ -10,7 +10,7 @@ use spry_dual::{Dual, has_kernels};
 
 use crate::architecture::{SPAN_HEAD, SPAN_LABELS};
 use crate::prefix::Prefix;
-use crate::{ForwardContext, PeftModel, Result, TokenInput};
+use crate::{Error, ForwardContext, PeftModel, Result, TokenInput};
 
 /// The dropout site whose mask seeds those of the head; no body has as many.
 const HEAD_DROPOUT: u64 = u64::MAX;
@@ -23,8 +23,10 @@ const HEAD_DROPOUT: u64 = u64::MAX;
 #[derive(Clone, Debug)]
 pub struct BatchObjective {
     model: PeftModel,
-    input: TokenInput,
-    /// The same without padding, where it can be used.
+    batch: TokenBatch,
+    /// Made when it is first used.
+    padded: OnceLock<TokenInput>,
+    /// The same without padding, where that can be used.
     packed: Option<TokenInput>,
     prefix: Option<Prefix>,
     /// The right column of each row of the logits.
@@ -40,7 +42,6 @@ impl BatchObjective {
     ) -> Result<Self> {
         let (device, dtype) = (model.model().device(), model.model().dtype());
         let architecture = model.model().architecture();
-        let input = TokenInput::new(batch, architecture, device, dtype)?;
         // Tokens of padding compete for the spans of Hugging Face's models.
         let is_packable =
             model.model().task() == Task::SequenceClassification && has_kernels(device, dtype);
@@ -48,6 +49,10 @@ impl BatchObjective {
             true => TokenInput::packed(batch, architecture, device, dtype)?,
             false => None,
         };
+        let padded = OnceLock::new();
+        if packed.is_none() {
+            let _ = padded.set(TokenInput::new(batch, architecture, device, dtype)?);
+        }
         let targets: Vec<i64> = match &batch.targets {
             Targets::Classes(classes) => classes.clone(),
             Targets::Spans(spans) => {
@@ -57,22 +62,37 @@ impl BatchObjective {
         };
         let rows = targets.len();
         let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
-        Ok(Self { model, input, packed, prefix: None, targets, dropout })
+        Ok(Self { model, batch: batch.clone(), padded, packed, prefix: None, targets, dropout })
     }
 
-    /// Reuses what a cache knows of the examples of the objective's batch, of which each has a number
-    /// there, and keeps what it does not know. Results are the same bits. With dropout, whose masks
-    /// differ from step to step, and for question answering nothing is reused.
-    pub fn with_prefix(
-        mut self,
-        cache: &Arc<PrefixCache>,
-        examples: &[usize],
-        batch: &TokenBatch,
-    ) -> Self {
-        if self.packed.is_some() && self.dropout.is_none() {
-            self.prefix = Prefix::new(self.model.model(), cache.clone(), examples, batch);
+    /// Reuses what a cache knows of the batch's examples, of which each has a number there, and keeps
+    /// what it does not know. Results are the same bits, as long as no parameter but those that the
+    /// cache names is changed. Passes that move others, reverse mode, dropout, whose masks differ
+    /// from step to step, and question answering reuse nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Batch`] unless there is a number for each text of the batch.
+    pub fn with_prefix(mut self, cache: &Arc<PrefixCache>, examples: &[usize]) -> Result<Self> {
+        let texts = self.batch.batch;
+        if examples.len() != texts {
+            let reason = format!("it has {texts} texts, but {} are named", examples.len());
+            return Err(Error::Batch { reason });
         }
-        self
+        if self.packed.is_some() && self.dropout.is_none() {
+            self.prefix = Prefix::new(self.model.model(), cache.clone(), examples, &self.batch);
+        }
+        Ok(self)
+    }
+
+    fn padded(&self) -> Result<&TokenInput> {
+        if let Some(input) = self.padded.get() {
+            return Ok(input);
+        }
+        let (device, dtype) = (self.model.model().device(), self.model.model().dtype());
+        let architecture = self.model.model().architecture();
+        let input = TokenInput::new(&self.batch, architecture, device, dtype)?;
+        Ok(self.padded.get_or_init(|| input))
     }
 
     /// Logits: `[batch, num_labels]` of classes; of spans `[2 · batch, seq]`, those of first tokens
@@ -98,10 +118,14 @@ impl BatchObjective {
         // Reverse mode has no kernels, and must see the same dropout masks, which are of the padded
         // batch.
         let packed = self.packed.as_ref().filter(|_| !params.is_tracked() && dropout.is_none());
-        let input = packed.unwrap_or(&self.input);
-        let hidden = match &self.prefix {
-            Some(prefix) if packed.is_some() => prefix.encode(&context, input)?,
-            _ => model.architecture().encode(&context, input)?,
+        let input = match packed {
+            Some(packed) => packed,
+            None => self.padded()?,
+        };
+        let prefix = self.prefix.as_ref().filter(|prefix| prefix.serves(params));
+        let hidden = match prefix.filter(|_| packed.is_some()) {
+            Some(prefix) => prefix.encode(&context, input)?,
+            None => model.architecture().encode(&context, input)?,
         };
         match model.task() {
             Task::SequenceClassification => model.architecture().pool(&context, input, hidden),
@@ -125,7 +149,7 @@ impl BatchObjective {
         match model.task() {
             Task::SequenceClassification => model.architecture().classify(&context, features),
             Task::QuestionAnswering => {
-                let [batch, seq] = self.input.dims();
+                let [batch, seq] = [self.batch.batch, self.batch.seq];
                 let features = context.dropout(features, model.architecture().span_dropout());
                 let logits = context.linear(SPAN_HEAD, features)?.swap_dims(0, 1);
                 Ok(logits.reshape([SPAN_LABELS * batch, seq]))
@@ -146,7 +170,7 @@ impl Objective for BatchObjective {
         if self.model.model().task() == Task::SequenceClassification {
             return Ok(rows);
         }
-        let [examples, _] = self.input.dims();
+        let examples = self.batch.batch;
         let is_right =
             logits.argmax(1).reshape([SPAN_LABELS * examples]).equal(self.targets.clone());
         let both = is_right.int().reshape([SPAN_LABELS, examples]).sum_dim(0);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use spry_core::{ParamRole, PrefixCache};
+use spry_core::{DualParams, ParamRole, PrefixCache};
 use spry_data::{Targets, TokenBatch};
 use spry_dual::Dual;
 
@@ -34,6 +34,12 @@ impl Prefix {
         Some(Self { cache, examples: examples.to_vec(), batch: batch.clone(), layers })
     }
 
+    /// Whether the cache may be used with these parameters: what it keeps must not depend on what
+    /// moves.
+    pub(crate) fn serves(&self, params: &DualParams) -> bool {
+        params.moves_only(self.cache.trains())
+    }
+
     /// [`Architecture::encode`](crate::Architecture::encode) of the batch, packed, with as little
     /// work as the cache allows. Results are the same bits as without it, because the kernels
     /// compute each text apart from the others.
@@ -46,45 +52,31 @@ impl Prefix {
         model.architecture().finish(context, x)
     }
 
-    /// What the first trained layer gets.
+    /// What the first trained layer gets: texts that are known, and the others computed together.
     fn hidden(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
         let known: Vec<Option<Tensor<2>>> =
             self.examples.iter().map(|&example| self.cache.get(example)).collect();
         let is_unknown = |row: &usize| known[*row].is_none();
         let unknown: Vec<usize> = (0..known.len()).filter(is_unknown).collect();
-        let rows_of = |x: &Dual<3>, input: &TokenInput| -> Vec<Tensor<2>> {
-            let [batch, seq, width] = x.dims();
-            let rows = x.primal().clone().reshape([batch * seq, width]);
-            let mut start = 0;
-            let text = |&length: &usize| {
-                start += length;
-                rows.clone().narrow(0, start - length, length)
-            };
-            input.lengths().unwrap_or_default().iter().map(text).collect()
-        };
-        let mut computed = Vec::new();
         if unknown.len() == known.len() {
             let x = self.compute(context, input)?;
-            if !x.is_perturbed() {
-                self.cache.keep(self.examples.iter().copied().zip(rows_of(&x, input)));
-            }
+            self.cache.keep(self.examples.iter().copied().zip(texts(&x, input)));
             return Ok(x);
         }
+        let mut computed = Vec::new();
         if !unknown.is_empty() {
-            let architecture = context.model().architecture();
-            let rest = select(&self.batch, &unknown);
-            let (device, dtype) = (context.model().device(), context.model().dtype());
-            let Some(rest) = TokenInput::packed(&rest, architecture, device, dtype)? else {
-                return self.compute(context, input);
+            let (model, rest) = (context.model(), select(&self.batch, &unknown));
+            let (architecture, device) = (model.architecture(), model.device());
+            let Some(rest) = TokenInput::packed(&rest, architecture, device, model.dtype())? else {
+                unreachable!("texts of a batch that could be packed can be packed")
             };
-            let x = self.compute(context, &rest)?;
-            computed = rows_of(&x, &rest);
+            computed = texts(&self.compute(context, &rest)?, &rest);
             let examples = unknown.iter().map(|&row| self.examples[row]);
             self.cache.keep(examples.zip(computed.iter().cloned()));
         }
         let mut computed = computed.into_iter();
-        let texts = known.into_iter().filter_map(|kept| kept.or_else(|| computed.next()));
-        let rows = Tensor::cat(texts.collect(), 0);
+        let all = known.into_iter().filter_map(|kept| kept.or_else(|| computed.next()));
+        let rows = Tensor::cat(all.collect(), 0);
         let [tokens, width] = rows.dims();
         Ok(Dual::constant(rows.reshape([1, tokens, width])))
     }
@@ -97,6 +89,18 @@ impl Prefix {
         }
         Ok(x)
     }
+}
+
+/// The rows of each text of a packed batch, as views.
+fn texts(x: &Dual<3>, input: &TokenInput) -> Vec<Tensor<2>> {
+    let [batch, seq, width] = x.dims();
+    let rows = x.primal().clone().reshape([batch * seq, width]);
+    let mut start = 0;
+    let text = |&length: &usize| {
+        start += length;
+        rows.clone().narrow(0, start - length, length)
+    };
+    input.lengths().unwrap_or_default().iter().map(text).collect()
 }
 
 /// Number of layers before the one that a trained parameter is in: all for one of the head, none

@@ -74,6 +74,6 @@ impl ClientData for TextClient {
         cache: &Arc<PrefixCache>,
     ) -> spry_core::Result<Box<dyn Objective + '_>> {
         let batch = self.batch(Split::Train, examples)?;
-        Ok(Box::new(self.on_batch(&batch, dropout)?.with_prefix(cache, examples, &batch)))
+        Ok(Box::new(self.on_batch(&batch, dropout)?.with_prefix(cache, examples)?))
     }
 }

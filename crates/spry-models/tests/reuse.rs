@@ -138,13 +138,39 @@ fn only_the_head_is_computed_again_if_only_the_head_is_trained() {
     let cache = Arc::new(PrefixCache::new(&trains, u64::MAX));
     let batch = TokenBatch::pad(&examples(), 0);
     let keys: Vec<usize> = (0..11).collect();
-    let objective = model.objective(&batch, None).unwrap().with_prefix(&cache, &keys, &batch);
+    let objective = model.objective(&batch, None).unwrap().with_prefix(&cache, &keys).unwrap();
     let first = objective.loss(&params).unwrap();
     let (second, counts) = trace::record_ops(|| objective.loss(&params).unwrap());
     assert_eq!(first, second);
     assert!(!counts.primal.contains_key("attention"), "{counts:?}");
     let tokens: usize = examples().iter().map(|example| example.input_ids.len()).sum();
     assert_eq!(cache.bytes(), 4 * 16 * tokens as u64);
+}
+
+/// What is kept must not hide a derivative or a change before it.
+#[test]
+fn a_pass_that_moves_what_comes_before_is_computed_in_full() {
+    let model = model(BERT);
+    let params = params(&model);
+    let part =
+        |name: &str| params.subset(params.paths().filter(|path| path.contains(name))).unwrap();
+    let trains: Vec<String> = part("layer.2.").paths().map(str::to_owned).collect();
+    let cache = Arc::new(PrefixCache::new(&trains, u64::MAX));
+    let batch = TokenBatch::pad(&examples(), 0);
+    let keys: Vec<usize> = (0..11).collect();
+    let plain = model.objective(&batch, None).unwrap();
+    let cached = plain.clone().with_prefix(&cache, &keys).unwrap();
+    cached.loss(&params).unwrap();
+    assert!(cache.bytes() > 0);
+    let directions = Directions::gaussian(1).all(&Seed::new(1), &part("layer.0.")).unwrap();
+    let jvp = cached.jvp(&params, &directions).unwrap();
+    assert_eq!(jvp, plain.jvp(&params, &directions).unwrap());
+    assert_ne!(jvp.derivatives, [0.0]);
+    let moved = spry_core::perturbation::Direction::stored(directions[0].clone());
+    let moved = spry_core::DualParams::displaced(&params, &moved, 0.1).unwrap();
+    assert_eq!(cached.loss_at(&moved).unwrap(), plain.loss_at(&moved).unwrap());
+    let error = plain.with_prefix(&cache, &keys[..3]).unwrap_err().to_string();
+    assert!(error.contains("11 texts, but 3 are named"), "{error}");
 }
 
 /// The composed rules compute padding, under a mask; the kernels do not.

@@ -24,8 +24,6 @@ const MOST_THREADS: usize = 1024;
 
 /// One batch on a model with LoRA (r = 1, on query and value).
 pub struct Workbench {
-    /// The batch.
-    pub batch: TokenBatch,
     /// The batch's loss.
     pub objective: BatchObjective,
     /// All trainable parameters.
@@ -63,7 +61,6 @@ impl Workbench {
         };
         Ok(Self {
             objective: model.objective(&batch, None)?,
-            batch,
             params: model.trainable(&Seed::new(0))?,
             weight_bytes,
         })

@@ -204,10 +204,17 @@ impl<'a> ClientContext<'a> {
         self.forward_passes.get()
     }
 
-    /// Begins local work on a task: what was kept for another one is dropped.
-    fn begin(&mut self, task: &ClientTask) {
+    /// Runs local work on a task, with a cache that is dropped at its end.
+    fn with_cache<R>(
+        &mut self,
+        task: &ClientTask,
+        work: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
         let bytes = self.prefix_cache_bytes;
         self.prefix_cache = (bytes > 0).then(|| Arc::new(PrefixCache::new(&task.trains, bytes)));
+        let result = work(self);
+        self.prefix_cache = None;
+        result
     }
 
     /// Training examples of an epoch in an order drawn from the task's seed.
@@ -232,7 +239,15 @@ impl<'a> ClientContext<'a> {
         if num_examples == 0 {
             return Err(Error::NoExamples { client: self.client });
         }
-        self.begin(task);
+        self.with_cache(task, |context| context.train_task(task, training, num_examples))
+    }
+
+    fn train_task(
+        &mut self,
+        task: &ClientTask,
+        training: &LocalTraining,
+        num_examples: usize,
+    ) -> Result<ClientUpdate> {
         let mut optimizer = training.optimizer.init()?;
         let mut params = task.params.clone();
         let (mut steps, mut loss_sum) = (0u64, 0.0);
@@ -288,7 +303,6 @@ impl<'a> ClientContext<'a> {
     ) -> Result<ClientUpdate> {
         estimator.validate()?;
         self.check_stop()?;
-        self.begin(task);
         let mut batch = self.epoch(task, 0);
         batch.truncate(batch_size);
         if batch.is_empty() {
@@ -296,8 +310,10 @@ impl<'a> ClientContext<'a> {
         }
         let seed = task.step_seed();
         let step = step(task, &task.params, &seed);
-        let objective = self.training_objective(&batch, &seed)?;
-        let estimate = estimator.estimate(&objective, &step)?;
+        let estimate = self.with_cache(task, |context| {
+            let objective = context.training_objective(&batch, &seed)?;
+            estimator.estimate(&objective, &step)
+        })?;
         check_loss(estimate.loss, 0)?;
         Ok(ClientUpdate {
             client: self.client,

@@ -47,16 +47,18 @@ impl PrefixCache {
     /// did. They may be views of one tensor.
     pub fn keep(&self, activations: impl IntoIterator<Item = (usize, Tensor<2>)>) -> bool {
         let new: Vec<_> = activations.into_iter().collect();
-        let size = |(_, tensor): &(usize, Tensor<2>)| {
+        let size = |tensor: &Tensor<2>| {
             tensor.shape().num_elements() as u64 * tensor.dtype().size() as u64
         };
         let mut kept = self.lock();
-        let bytes = kept.bytes + new.iter().map(size).sum::<u64>();
-        if bytes > self.budget {
+        if kept.bytes + new.iter().map(|(_, tensor)| size(tensor)).sum::<u64>() > self.budget {
             return false;
         }
-        kept.bytes = bytes;
-        kept.activations.extend(new);
+        for (example, tensor) in new {
+            kept.bytes += size(&tensor);
+            let before = kept.activations.insert(example, tensor);
+            kept.bytes -= before.as_ref().map_or(0, size);
+        }
         true
     }
 
@@ -79,14 +81,17 @@ mod tests {
 
     #[test]
     fn keeps_what_fits() {
-        let cache = PrefixCache::new(&["w".to_string()], 4 * 10);
+        let cache = PrefixCache::new(&["w".to_string()], 4 * 12);
         let of = |rows: usize| Tensor::<2>::ones([rows, 2], &Device::default());
         assert!(cache.keep([(3, of(1)), (5, of(2))]));
         assert_eq!(cache.bytes(), 4 * 6);
-        assert!(!cache.keep([(6, of(1)), (7, of(2))]), "the two do not fit together");
+        assert!(!cache.keep([(6, of(2)), (7, of(2))]), "the two do not fit together");
         assert!(cache.get(6).is_none());
         assert!(cache.keep([(7, of(2))]));
         assert_eq!(cache.get(5).map(|kept| kept.dims()), Some([2, 2]));
         assert_eq!(cache.trains(), ["w"]);
+        let bytes = cache.bytes();
+        assert!(cache.keep([(3, of(1))]));
+        assert_eq!(cache.bytes(), bytes, "what is replaced does not count");
     }
 }

@@ -130,6 +130,15 @@ impl DualParams {
         self.entries.values().any(|(dual, _)| dual.primal().is_autodiff())
     }
 
+    /// Whether only parameters at these paths are perturbed or displaced.
+    pub fn moves_only(&self, paths: &[String]) -> bool {
+        let displaced = self.displacement.as_ref();
+        let moves = |path: &str, dual: &Dual<1>| {
+            dual.is_perturbed() || displaced.is_some_and(|(direction, _)| direction.reaches(path))
+        };
+        self.entries.iter().all(|(path, (dual, _))| !moves(path, dual) || paths.contains(path))
+    }
+
     /// Whether the primal values are the parameters' own, rather than displaced ones.
     pub(crate) fn is_undisplaced(&self) -> bool {
         self.displacement.is_none()

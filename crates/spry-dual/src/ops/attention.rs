@@ -49,7 +49,16 @@ impl AttentionMask {
 
     /// For texts of these lengths, packed one after another; with `is_causal` a token sees itself
     /// and those before it, else its whole text.
+    ///
+    /// # Panics
+    ///
+    /// If there is no text, or one without tokens.
     pub fn packed(lengths: Vec<usize>, is_causal: bool) -> Self {
+        assert!(
+            !lengths.is_empty() && !lengths.contains(&0),
+            "spry-dual: texts of the lengths {lengths:?} cannot be packed; there must be at least \
+             one, and each must have a token"
+        );
         Self(Kind::Packed { lengths, is_causal })
     }
 

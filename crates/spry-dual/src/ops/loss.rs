@@ -23,7 +23,7 @@ use crate::{Dual, Tangents, trace};
 ///
 /// # Panics
 ///
-/// If the batch sizes differ.
+/// If the batch sizes differ or a target is no class.
 pub fn cross_entropy(logits: Dual<2>, targets: Tensor<1, Int>) -> Dual<1> {
     trace::record("cross_entropy", logits.tangents().len());
     let [batch, classes] = logits.dims();
