@@ -57,7 +57,8 @@ pub struct RunConfig {
     /// Clients that work at the same time; 0 means one per core. Does not change results.
     pub jobs: usize,
     /// Bytes of activations that each client at work may keep, to reuse them over local epochs and
-    /// at both ends of finite differences; 0 means none. Does not change results.
+    /// at both ends of finite differences; 0 means none. Does not change results. Without effect
+    /// with dropout, for question answering, with backpropagation and on other devices than flex.
     pub prefix_cache_bytes: u64,
     /// Where to compute: `flex`, or another device of this build.
     pub device: String,

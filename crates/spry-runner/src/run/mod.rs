@@ -19,8 +19,9 @@ use checkpoint::Checkpoint;
 pub use folder::RunFolder;
 pub(crate) use folder::shell_quoted;
 use records::Records;
+use spry_core::estimators::EstimatorConfig;
 use spry_core::{Event, MemoryMeter, Simulation, StopSignal};
-use spry_data::Hub;
+use spry_data::{Hub, Task};
 use spry_models::Peft;
 use spry_models::peft::adapter;
 use spry_strategies::Method;
@@ -231,6 +232,9 @@ fn check_unchanged(folder: &RunFolder, config: &RunConfig, before: &str) -> Resu
 /// Loads the inputs and makes the simulation, before its first round.
 fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)> {
     let inputs = Inputs::load(config, hub)?;
+    if let Some(reason) = without_prefixes(config, &inputs) {
+        warn!("`prefix_cache_bytes` has no effect {reason}");
+    }
     let simulation = Simulation::new(
         config.method.clone(),
         inputs.clients()?,
@@ -239,6 +243,19 @@ fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)
     )?;
     simulation.check()?;
     Ok((inputs, simulation))
+}
+
+/// Why a run that asks for kept prefixes will not have any.
+fn without_prefixes(config: &RunConfig, inputs: &Inputs) -> Option<&'static str> {
+    let is_backprop = matches!(config.method.estimator, EstimatorConfig::Backprop(_));
+    let reasons = [
+        (config.model.dropout, "with dropout"),
+        (inputs.model.model().task() != Task::SequenceClassification, "for question answering"),
+        (is_backprop, "with backpropagation"),
+        (config.device != "flex", "on other devices than flex"),
+    ];
+    let reason = reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason));
+    reason.filter(|_| config.prefix_cache_bytes > 0)
 }
 
 /// Writes trained parameters in a format that Python loads: an adapter, or for methods that train
