@@ -89,6 +89,9 @@ fn check_dependencies(
     let manifest = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let mut is_dependencies = false;
     for line in manifest.lines() {
+        if line.starts_with('#') {
+            continue;
+        }
         if line.starts_with('[') {
             is_dependencies = line == "[dependencies]";
             continue;
