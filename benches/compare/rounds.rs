@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use spry_core::simulation::RoundSummary;
 use spry_core::spry_dual::ops::DropoutSeed;
 use spry_core::{
-    ClientData, Event, Objective, ParamRole, ParamSet, PrefixCache, RoundSummary, Seed, Simulation,
+    ClientData, Event, Objective, ParamRole, ParamSet, PrefixCache, Seed, Simulation,
     SimulationConfig, Split,
 };
 use spry_data::{ClientShare, Dataset, EncodedExample, Hub, TextTokenizer, TokenBatch};

@@ -33,7 +33,7 @@ impl Activation {
             }
             Self::GeluTanh => {
                 const CUBIC: f32 = 0.044_715;
-                const TWO_ROOT_2_OVER_PI: f32 = 1.595_769_1;
+                const TWO_ROOT_2_OVER_PI: f32 = 1.595_769;
                 let square = simd.mul_f32s(x, x);
                 let inner = mul_add(simd, square, splat(CUBIC), one);
                 let twice_u = simd.mul_f32s(simd.mul_f32s(x, splat(TWO_ROOT_2_OVER_PI)), inner);

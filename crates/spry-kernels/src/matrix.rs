@@ -118,10 +118,10 @@ pub(crate) fn pack_rows<S: Simd>(b: Rows, column: usize, panel: &mut [f32]) {
         let blocks: [_; BLOCK] = rows.map(|row| row.as_chunks::<BLOCK>());
         for i in 0..depth / BLOCK {
             let block: [[f32; BLOCK]; BLOCK] = std::array::from_fn(|row| blocks[row].0[i]);
-            for k in 0..BLOCK {
-                let to = (i * BLOCK + k) * width + first;
+            let start = i * BLOCK * width + first;
+            for (k, to) in panel[start..].chunks_mut(width).take(BLOCK).enumerate() {
                 let column: [f32; BLOCK] = std::array::from_fn(|row| block[row][k]);
-                panel[to..to + BLOCK].copy_from_slice(&column);
+                to[..BLOCK].copy_from_slice(&column);
             }
         }
         for k in depth / BLOCK * BLOCK..depth {
@@ -192,7 +192,7 @@ pub(crate) unsafe fn multiply<S: Simd>(
     let mut row = 0;
     macro_rules! tiles {
         ($height:expr) => {
-            while row + $height <= rows {
+            while rows - row >= $height {
                 // SAFETY: rows `row..row + height` exist in each factor, panels are long enough,
                 // and the caller vouches for the target.
                 unsafe {

@@ -21,7 +21,7 @@ pub struct AttentionMask(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     /// `[batch or 1, 1 or heads, 1 or queries, keys]`.
-    Bias(Tensor<4>),
+    Bias(Box<Tensor<4>>),
     Packed {
         lengths: Vec<usize>,
         is_causal: bool,
@@ -34,7 +34,7 @@ impl AttentionMask {
     /// A row without any token attends uniformly instead of producing NaN.
     pub fn from_padding(mask: Tensor<2>) -> Self {
         let [batch, keys] = mask.dims();
-        Self(Kind::Bias(padding_bias(mask).reshape([batch, 1, 1, keys])))
+        Self::biased(padding_bias(mask).reshape([batch, 1, 1, keys]))
     }
 
     /// For a decoder, in which a token sees itself and those before it: from a padding mask as in
@@ -44,7 +44,11 @@ impl AttentionMask {
         let later = causal_bias(keys, (&mask.device(), mask.dtype()));
         let padding = padding_bias(mask).reshape([batch, 1, 1, keys]);
         // Two biases could add up to −∞, and a row of these to NaN.
-        Self(Kind::Bias(padding.add(later).clamp_min(f64::from(f32::MIN))))
+        Self::biased(padding.add(later).clamp_min(f64::from(f32::MIN)))
+    }
+
+    fn biased(bias: Tensor<4>) -> Self {
+        Self(Kind::Bias(Box::new(bias)))
     }
 
     /// For texts of these lengths, packed one after another; with `is_causal` a token sees itself
