@@ -100,7 +100,7 @@ impl BatchObjective {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownWeight`](crate::Error::UnknownWeight) if the parameters are not those of the
+    /// [`Error::UnknownWeight`] if the parameters are not those of the
     /// model.
     pub fn logits(&self, params: &DualParams) -> Result<Dual<2>> {
         self.logits_with(params, self.dropout)
