@@ -9,7 +9,7 @@ use spry_core::estimators::{
 use spry_core::{ClientContext, ClientInfo, Seed, StopSignal, Strategy};
 
 #[test]
-fn a_spry_step_needs_at_most_a_quarter_of_a_backprop_step() {
+fn a_spry_step_needs_at_most_a_twelfth_of_a_backprop_step() {
     let bench = Workbench::new(MINILM, None).unwrap();
     let backprop = bench.peak_bytes(&Backprop {}, &bench.all());
     let inference = bench.inference_peak_bytes();
@@ -25,8 +25,8 @@ fn a_spry_step_needs_at_most_a_quarter_of_a_backprop_step() {
         mebibytes(backprop),
         spry as f64 / backprop as f64
     );
-    assert!(spry * 4 <= backprop, "{spry} against {backprop} bytes");
-    assert!(spry <= inference * 3, "{spry} against {inference} bytes");
+    assert!(spry * 12 <= backprop, "{spry} against {backprop} bytes");
+    assert!(spry * 10 <= inference * 18, "{spry} against {inference} bytes");
 }
 
 /// FedMeZO: two inferences and a seed. What it may need beyond inference are one trained tensor at
