@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use spry_core::optim::{AdamWConfig, LocalOptimizerConfig};
@@ -192,7 +192,7 @@ impl<'a> MaskedLanguageModel<'a> {
             }
         }
         Ok(Self {
-            input: TokenInput::new(&batch, model.architecture(), model.device(), DType::F32)?,
+            input: TokenInput::new(&batch, model)?,
             masked: Targets::new(&masked, model.device()),
             words: Targets::new(&words, model.device()),
             model,

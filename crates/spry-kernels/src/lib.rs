@@ -3,8 +3,8 @@
 //!
 //! The kernels work on slices of `f32` and know nothing of tensors; `spry-dual` calls them where
 //! its tensors' memory can be reached, and has a composed rule beside each of them for everything
-//! else. They run on the widest instructions that the machine has (AVX-512, AVX2 with FMA, NEON,
-//! or plain scalars), chosen at run time by [pulp], and on the threads of the current rayon pool.
+//! else. They run on the widest instructions that the machine has (AVX-512, AVX2 with FMA, or
+//! plain scalars; NEON is untried), chosen at run time by [pulp], and on the threads of the current rayon pool.
 //!
 //! Two promises:
 //!

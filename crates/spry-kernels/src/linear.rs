@@ -6,7 +6,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::activation::Activation;
 use crate::dispatch::arch;
-use crate::matrix::{Rows, Scratch, Target, multiply, pack_rows, packed_len, panel_width};
+use crate::matrix::{Rows, Scratch, TILE_32, Target, multiply, pack_rows, packed_len, panel_width};
 use crate::output::{Output, Writer};
 use crate::parallel::for_each;
 use crate::rows::{DualRef, DualVec, directions};
@@ -15,8 +15,6 @@ use crate::rows::{DualRef, DualVec, directions};
 const TASK_COLUMNS: usize = 192;
 /// Rows at a time, in all parts of the result together; whole tiles of each.
 const BLOCK_ROWS: usize = 48;
-/// Rows of the widest tile.
-const TILE_ROWS: usize = 12;
 /// Multiplications below which one thread does it all.
 const SERIAL: usize = 1 << 17;
 
@@ -130,7 +128,7 @@ impl WithSimd for Columns<'_> {
                 pack_rows::<S>(weight, columns.start + i * width, panel);
             }
         }
-        let at_a_time = (BLOCK_ROWS / layer.out.len()).next_multiple_of(TILE_ROWS).max(TILE_ROWS);
+        let at_a_time = (BLOCK_ROWS / layer.out.len()).next_multiple_of(TILE_32).max(TILE_32);
         for first in (0..rows).step_by(at_a_time) {
             let rows = first..rows.min(first + at_a_time);
             Block { layer, packed, size, columns: columns.clone(), rows }.run(simd);

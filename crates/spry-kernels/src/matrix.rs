@@ -5,12 +5,12 @@
 //! whole depth, so each value is one chain of fused multiply-adds, in order of depth, whatever tile
 //! it falls into: a row's result does not depend on the rows beside it.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use pulp::Simd;
 
 /// Rows of the widest tile, and vectors of it, by the number of the machine's registers.
-const TILE_32: usize = 12;
+pub(crate) const TILE_32: usize = 12;
 const TILE_16: usize = 6;
 /// Vectors across a panel.
 const VECTORS: usize = 2;
@@ -67,13 +67,13 @@ struct Line([f32; 16]);
 pub(crate) struct Scratch(Vec<Line>);
 
 thread_local! {
-    static KEPT: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+    static KEPT: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 impl Scratch {
-    /// One that this thread has kept and that is not in use, or a new one.
+    /// What this thread has kept; nothing while another kernel on it has that.
     pub(crate) fn of_thread() -> Self {
-        Self(KEPT.with_borrow_mut(Vec::pop).unwrap_or_default())
+        Self(KEPT.take())
     }
 
     /// `length` values, aligned; what they are is left open.
@@ -91,7 +91,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.0);
         // A thread at its end keeps nothing.
-        let _ = KEPT.try_with(|kept| kept.borrow_mut().push(lines));
+        let _ = KEPT.try_with(|kept| kept.set(lines));
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a model family declares: its tensors, and its forward pass.
 
+use std::ops::Range;
+
 use spry_core::ParamRole;
 use spry_data::{Task, TokenBatch};
 use spry_dual::Dual;
@@ -154,16 +156,29 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
         Ok(x)
     }
 
+    /// Some of the layers, one after the other; `[batch, seq, hidden]` to the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed`](Self::embed).
+    fn layers(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        indices: Range<usize>,
+        x: Dual<3>,
+    ) -> Result<Dual<3>> {
+        indices.into_iter().try_fold(x, |x, index| self.layer(context, input, index, x))
+    }
+
     /// Hidden states of the last layer, `[batch, seq, hidden]`.
     ///
     /// # Errors
     ///
     /// As [`embed`](Self::embed).
     fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
-        let mut x = self.embed(context, input)?;
-        for index in 0..self.num_layers() {
-            x = self.layer(context, input, index, x)?;
-        }
+        let x = self.embed(context, input)?;
+        let x = self.layers(context, input, 0..self.num_layers(), x)?;
         self.finish(context, x)
     }
 

@@ -1,11 +1,11 @@
 //! A batch of tokens as a model's layers get it: padded to one length, or packed without padding.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use spry_data::{Targets, TokenBatch};
 use spry_dual::ops::{AttentionMask, RotaryTable};
 
-use crate::architecture::{Architecture, Limits};
-use crate::{Error, Result};
+use crate::architecture::Limits;
+use crate::{Error, Model, Result};
 
 /// A batch of tokens on a device.
 ///
@@ -31,18 +31,14 @@ pub struct TokenInput {
 }
 
 impl TokenInput {
-    /// Moves a batch to a device, padded; the mask gets the dtype of the model's weights.
+    /// Moves a batch to a model's device, padded; the mask gets the dtype of its weights.
     ///
     /// # Errors
     ///
     /// [`Error::Batch`] if it is empty, too long for the model, inconsistent, or has ids outside of
     /// the vocabulary.
-    pub fn new(
-        batch: &TokenBatch,
-        architecture: &dyn Architecture,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Self> {
+    pub fn new(batch: &TokenBatch, model: &Model) -> Result<Self> {
+        let (architecture, device, dtype) = (model.architecture(), model.device(), model.dtype());
         check(batch, architecture.limits())?;
         let shape = [batch.batch, batch.seq];
         let ints =
@@ -71,18 +67,14 @@ impl TokenInput {
         })
     }
 
-    /// Moves a batch to a device, packed; `None` if a text has no token, or padding before its last
+    /// Moves a batch to a model's device, packed; `None` if a text has no token, or padding before its last
     /// one, or a mask that is neither 0 nor 1.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub fn packed(
-        batch: &TokenBatch,
-        architecture: &dyn Architecture,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Option<Self>> {
+    pub fn packed(batch: &TokenBatch, model: &Model) -> Result<Option<Self>> {
+        let (architecture, device, dtype) = (model.architecture(), model.device(), model.dtype());
         check(batch, architecture.limits())?;
         let rows = batch.attention_mask.chunks(batch.seq);
         let lengths: Option<Vec<usize>> = rows

@@ -41,17 +41,16 @@ impl BatchObjective {
         dropout: Option<DropoutSeed>,
     ) -> Result<Self> {
         let (device, dtype) = (model.model().device(), model.model().dtype());
-        let architecture = model.model().architecture();
         // Tokens of padding compete for the spans of Hugging Face's models.
         let is_packable =
             model.model().task() == Task::SequenceClassification && has_kernels(device, dtype);
         let packed = match is_packable {
-            true => TokenInput::packed(batch, architecture, device, dtype)?,
+            true => TokenInput::packed(batch, model.model())?,
             false => None,
         };
         let padded = OnceLock::new();
         if packed.is_none() {
-            let _ = padded.set(TokenInput::new(batch, architecture, device, dtype)?);
+            let _ = padded.set(TokenInput::new(batch, model.model())?);
         }
         let targets: Vec<i64> = match &batch.targets {
             Targets::Classes(classes) => classes.clone(),
@@ -80,7 +79,7 @@ impl BatchObjective {
             return Err(Error::Batch { reason });
         }
         if self.packed.is_some() && self.dropout.is_none() {
-            self.prefix = Prefix::new(self.model.model(), cache.clone(), examples, &self.batch);
+            self.prefix = Prefix::new(self.model.model(), cache.clone(), examples);
         }
         Ok(self)
     }
@@ -89,9 +88,7 @@ impl BatchObjective {
         if let Some(input) = self.padded.get() {
             return Ok(input);
         }
-        let (device, dtype) = (self.model.model().device(), self.model.model().dtype());
-        let architecture = self.model.model().architecture();
-        let input = TokenInput::new(&self.batch, architecture, device, dtype)?;
+        let input = TokenInput::new(&self.batch, self.model.model())?;
         Ok(self.padded.get_or_init(|| input))
     }
 
@@ -100,8 +97,7 @@ impl BatchObjective {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownWeight`] if the parameters are not those of the
-    /// model.
+    /// [`Error::UnknownWeight`] if the parameters are not those of the model.
     pub fn logits(&self, params: &DualParams) -> Result<Dual<2>> {
         self.logits_with(params, self.dropout)
     }
@@ -124,7 +120,7 @@ impl BatchObjective {
         };
         let prefix = self.prefix.as_ref().filter(|prefix| prefix.serves(params));
         let hidden = match prefix.filter(|_| packed.is_some()) {
-            Some(prefix) => prefix.encode(&context, input)?,
+            Some(prefix) => prefix.encode(&context, input, &self.batch)?,
             None => model.architecture().encode(&context, input)?,
         };
         match model.task() {

@@ -16,22 +16,16 @@ pub(crate) struct Prefix {
     cache: Arc<PrefixCache>,
     /// The key of each text of the batch.
     examples: Vec<usize>,
-    batch: TokenBatch,
     /// Number of layers before the first that is trained.
     layers: usize,
 }
 
 impl Prefix {
     /// `None` if nothing but embeddings, which cost little, comes before what is trained.
-    pub(crate) fn new(
-        model: &Model,
-        cache: Arc<PrefixCache>,
-        examples: &[usize],
-        batch: &TokenBatch,
-    ) -> Option<Self> {
+    pub(crate) fn new(model: &Model, cache: Arc<PrefixCache>, examples: &[usize]) -> Option<Self> {
         let depths = cache.trains().iter().map(|path| depth(model, path));
         let layers = depths.min().filter(|&layers| layers > 0)?;
-        Some(Self { cache, examples: examples.to_vec(), batch: batch.clone(), layers })
+        Some(Self { cache, examples: examples.to_vec(), layers })
     }
 
     /// Whether the cache may be used with these parameters: what it keeps must not depend on what
@@ -43,17 +37,25 @@ impl Prefix {
     /// [`Architecture::encode`](crate::Architecture::encode) of the batch, packed, with as little
     /// work as the cache allows. Results are the same bits as without it, because the kernels
     /// compute each text apart from the others.
-    pub(crate) fn encode(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
-        let model = context.model();
-        let mut x = self.hidden(context, input)?;
-        for index in self.layers..model.architecture().num_layers() {
-            x = model.architecture().layer(context, input, index, x)?;
-        }
-        model.architecture().finish(context, x)
+    pub(crate) fn encode(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        batch: &TokenBatch,
+    ) -> Result<Dual<3>> {
+        let architecture = context.model().architecture();
+        let x = self.hidden(context, input, batch)?;
+        let rest = self.layers..architecture.num_layers();
+        architecture.finish(context, architecture.layers(context, input, rest, x)?)
     }
 
     /// What the first trained layer gets: texts that are known, and the others computed together.
-    fn hidden(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
+    fn hidden(
+        &self,
+        context: &ForwardContext,
+        input: &TokenInput,
+        batch: &TokenBatch,
+    ) -> Result<Dual<3>> {
         let known: Vec<Option<Tensor<2>>> =
             self.examples.iter().map(|&example| self.cache.get(example)).collect();
         let is_unknown = |row: &usize| known[*row].is_none();
@@ -65,9 +67,7 @@ impl Prefix {
         }
         let mut computed = Vec::new();
         if !unknown.is_empty() {
-            let (model, rest) = (context.model(), select(&self.batch, &unknown));
-            let (architecture, device) = (model.architecture(), model.device());
-            let Some(rest) = TokenInput::packed(&rest, architecture, device, model.dtype())? else {
+            let Some(rest) = TokenInput::packed(&select(batch, &unknown), context.model())? else {
                 unreachable!("texts of a batch that could be packed can be packed")
             };
             computed = texts(&self.compute(context, &rest)?, &rest);
@@ -83,11 +83,8 @@ impl Prefix {
 
     fn compute(&self, context: &ForwardContext, input: &TokenInput) -> Result<Dual<3>> {
         let architecture = context.model().architecture();
-        let mut x = architecture.embed(context, input)?;
-        for index in 0..self.layers {
-            x = architecture.layer(context, input, index, x)?;
-        }
-        Ok(x)
+        let x = architecture.embed(context, input)?;
+        architecture.layers(context, input, 0..self.layers, x)
     }
 }
 
@@ -106,25 +103,27 @@ fn texts(x: &Dual<3>, input: &TokenInput) -> Vec<Tensor<2>> {
 /// Number of layers before the one that a trained parameter is in: all for one of the head, none
 /// for one before the layers.
 fn depth(model: &Model, path: &str) -> usize {
-    let architecture = model.architecture();
+    let (architecture, tensors) = (model.architecture(), model.tensors());
     let layers = architecture.num_layers();
-    let layer_of = |path: &str| {
-        (0..layers).find(|&index| path.starts_with(&format!("{}.", architecture.layer_path(index))))
-    };
-    if let Some(layer) = layer_of(path) {
-        return layer;
-    }
-    // Tensors are listed by depth: what comes after the first layer's comes after the last's, too.
-    let tensors = model.tensors();
-    let first = tensors.iter().position(|tensor| layer_of(&tensor.path).is_some());
     let module = path.split(".lora_").next().unwrap_or(path);
     let module = module.strip_suffix(".ia3_l").unwrap_or(module);
     let own = tensors.iter().position(|tensor| {
         tensor.path == path
             || tensor.path.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
     });
+    if own.is_some_and(|own| tensors[own].role == ParamRole::Head) {
+        return layers;
+    }
+    let is_in = |path: &str, index: usize| {
+        let rest = path.strip_prefix(&architecture.layer_path(index));
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    };
+    if let Some(layer) = (0..layers).find(|&layer| is_in(path, layer)) {
+        return layer;
+    }
+    // Tensors are listed by depth: what comes after the first layer's comes after the last's, too.
+    let first = tensors.iter().position(|tensor| is_in(&tensor.path, 0));
     match (first, own) {
-        (_, Some(own)) if tensors[own].role == ParamRole::Head => layers,
         (Some(first), Some(own)) if own > first => layers,
         _ => 0,
     }
