@@ -17,6 +17,25 @@ pub enum Error {
         /// The system's answer.
         reason: std::io::Error,
     },
+    /// Something else than a regular file stands where a file is expected.
+    #[error(
+        "{path} is not a regular file; a folder, FIFO or device cannot be read here",
+        path = .path.display()
+    )]
+    NotAFile {
+        /// The folder, FIFO, socket or device.
+        path: PathBuf,
+    },
+    /// A file is longer than what is read of its kind.
+    #[error("{path} has {bytes} bytes, but at most {limit} are read of such a file", path = .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A name is neither a local directory nor a hub id.
     #[error("`{name}` is neither a local directory nor a hub id such as `organisation/name`")]
     NotASource {

@@ -10,12 +10,13 @@
 //! 6. [`question_answering`]: contexts in windows, answers from logits, exact match and F1.
 //! 7. [`partition`]: which client gets which examples: Dirichlet, IID, by a natural key.
 //! 8. [`cache`]: partitions kept on disk, keyed by everything that shaped them.
-//! 9. [`files`]: files that appear whole or not at all.
+//! 9. [`files`]: files that appear whole or not at all; [`guard`]: files that others wrote.
 
 pub mod cache;
 pub mod dataset;
 pub mod error;
 pub mod files;
+pub mod guard;
 pub mod hub;
 mod parquet;
 pub mod partition;
