@@ -33,7 +33,7 @@ fn spry(
     let mut velocity = BTreeMap::new();
     for round in 0..ROUNDS {
         let seed = Seed::new(0).server_round(round);
-        let cohort = seed.child("cohort", 0).sample(clients.len(), cohort_size);
+        let cohort = seed.child("cohort", 0).shuffled_sample(clients.len(), cohort_size);
         let assigned = map_layers_to_clients(&weights, cohort.len());
         let mut trained = Trained::new();
         for (&client, layers) in cohort.iter().zip(assigned) {

@@ -15,7 +15,8 @@ use spry_dual::ops::DropoutSeed;
 /// # Stream layout
 ///
 /// ```text
-/// run ── ("round", r) ─┬─ ("cohort", 0)                       which clients take part
+/// run ─┬─ ("evaluation", 0)                                    which clients evaluate
+///      └─ ("round", r) ┬─ ("cohort", 0)                       which clients take part, in order
 ///                      └─ ("client", c) ─┬─ ("epoch", e)      order of the examples
 ///                                        └─ ("step", s) ─┬─ ("dropout", 0)
 ///                                                        └─ ("direction", k) ── ("<path>", 0)
@@ -151,12 +152,32 @@ impl Seed {
     ///
     /// If `count` is larger than `total`.
     pub fn sample(&self, total: usize, count: usize) -> Vec<usize> {
+        let mut sampled = self.shuffled_sample(total, count);
+        sampled.sort_unstable();
+        sampled
+    }
+
+    /// The numbers of [`sample`](Self::sample) in a uniform random order: where a number stands
+    /// says nothing about how large it is.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is larger than `total`.
+    ///
+    /// ```
+    /// use spry_core::Seed;
+    ///
+    /// let seed = Seed::new(0);
+    /// let mut sampled = seed.shuffled_sample(100, 10);
+    /// assert!(!sampled.is_sorted());
+    /// sampled.sort();
+    /// assert_eq!(sampled, seed.sample(100, 10));
+    /// ```
+    pub fn shuffled_sample(&self, total: usize, count: usize) -> Vec<usize> {
         assert!(count <= total, "cannot sample {count} of {total} without repetition");
         let mut items: Vec<usize> = (0..total).collect();
         self.shuffle_tail(&mut items, count);
-        let mut sampled = items.split_off(total - count);
-        sampled.sort_unstable();
-        sampled
+        items.split_off(total - count)
     }
 
     /// The first `count` steps of Fisher–Yates from the end: the last `count` items are a uniform

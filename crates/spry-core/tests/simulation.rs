@@ -129,7 +129,7 @@ fn spoiled_round(strategy: impl Strategy) -> (Vec<u64>, Vec<String>, bool) {
 fn unusable_updates_are_reported_and_left_out() {
     // A reference in which the same client simply fails: whatever else goes wrong with it, the
     // weights must be those of this run.
-    let victim = Seed::new(0).server_round(0).child("cohort", 0).sample(8, 4)[1];
+    let victim = Seed::new(0).server_round(0).child("cohort", 0).shuffled_sample(8, 4)[1];
     let (without, reasons, _) = spoiled_round(LocalSgd::tampered(move |task, update| {
         if task.client == victim { Err(Error::NoUsableUpdate) } else { Ok(update) }
     }));

@@ -250,7 +250,7 @@ impl<'a> ClientContext<'a> {
     ) -> Result<ClientUpdate> {
         let mut optimizer = training.optimizer.init()?;
         let mut params = task.params.clone();
-        let (mut steps, mut loss_sum) = (0u64, 0.0);
+        let (mut steps, mut loss_sum, mut visited) = (0u64, 0.0, 0);
         let all_steps = training.epochs * num_examples.div_ceil(training.batch_size);
         let mut variance = training.measures_variance.then(|| VarianceOfHalves::new(all_steps));
         for epoch in 0..training.epochs {
@@ -274,14 +274,16 @@ impl<'a> ClientContext<'a> {
                             .step(&mut params, &ParamSet::from_iter([(path.to_string(), param)]))
                     },
                 )?;
-                loss_sum += estimate.loss;
+                // A batch's loss is the mean of its examples'; the last batch may be a short one.
+                loss_sum += estimate.loss * batch.len() as f64;
+                visited += batch.len();
                 steps += 1;
             }
         }
         Ok(ClientUpdate {
             client: self.client,
             num_examples,
-            train_loss: loss_sum / steps as f64,
+            train_loss: loss_sum / visited as f64,
             steps,
             gradient_variance: variance.and_then(|variance| variance.finish()),
             payload: UpdatePayload::Weights(params.subset(&task.trains)?),

@@ -55,10 +55,10 @@ pub enum Event<'a> {
     ClientEvaluated {
         /// Number of clients that are done.
         done: usize,
-        /// Number of all clients.
+        /// Number of clients that evaluate.
         total: usize,
     },
-    /// The global parameters were evaluated on all clients' test parts.
+    /// The global parameters were evaluated on the clients' test parts.
     Evaluated {
         /// Number of rounds that had ended.
         rounds: u64,
@@ -81,7 +81,8 @@ pub struct ClientReport {
     pub client: ClientId,
     /// Number of training examples.
     pub num_examples: usize,
-    /// Mean training loss over the local steps.
+    /// Mean training loss of the examples that the local steps visited, each with the weights of its
+    /// step.
     pub train_loss: f64,
     /// Number of local steps.
     pub steps: u64,

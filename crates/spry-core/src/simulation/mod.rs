@@ -3,10 +3,12 @@
 //! [`Simulation`] owns the loop that [`Strategy`] leaves out: sample a cohort, let its clients
 //! work in parallel, drop what cannot be used, aggregate, evaluate, report.
 //!
+//! - `config`: the options of a run.
 //! - [`event`]: what a run reports while it goes on.
 //! - `snapshot`: what is needed to go on later.
 //! - `workers`: clients in parallel, each on one thread.
 
+mod config;
 pub mod event;
 mod snapshot;
 mod workers;
@@ -14,6 +16,7 @@ mod workers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use config::SimulationConfig;
 pub use event::{ClientReport, Event, Personalization, RoundSummary};
 use serde::{Deserialize, Serialize};
 pub use snapshot::Snapshot;
@@ -25,49 +28,6 @@ use crate::{
     StopSignal, Strategy,
 };
 
-/// Options of a simulated run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SimulationConfig {
-    /// Number of rounds.
-    pub num_server_rounds: u64,
-    /// Clients per round, sampled without repetition.
-    pub cohort_size: usize,
-    /// The run's seed.
-    pub seed: u64,
-    /// Clients that work at the same time, each on one thread; 0 means one per core. Does not
-    /// change results.
-    pub jobs: usize,
-    /// Bytes of activations that a client may keep during its local work; see
-    /// [`PrefixCache`](crate::PrefixCache). 0 means none. Does not change results.
-    pub prefix_cache_bytes: u64,
-    /// Evaluate the global parameters every so many rounds (and after the last); 0 means never.
-    pub evaluate_every: u64,
-    /// Whether clients evaluate the parameters on their own test part before and after training.
-    pub personalized: bool,
-    /// End the run after the round in which the clients' [forward
-    /// passes](ClientReport::forward_passes), over the whole run, reach this number.
-    pub max_forward_passes: Option<u64>,
-    /// Examples per evaluation batch.
-    pub eval_batch_size: usize,
-}
-
-impl Default for SimulationConfig {
-    fn default() -> Self {
-        Self {
-            num_server_rounds: 10,
-            cohort_size: 10,
-            seed: 0,
-            jobs: 0,
-            prefix_cache_bytes: 0,
-            evaluate_every: 1,
-            personalized: true,
-            max_forward_passes: None,
-            eval_batch_size: 32,
-        }
-    }
-}
-
 /// What a run has come to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -75,7 +35,7 @@ pub struct Outcome {
     pub rounds: u64,
     /// Whether a stop was asked for before the last round ended.
     pub stopped: bool,
-    /// The newest evaluation of the global parameters on all clients' test parts.
+    /// The newest evaluation of the global parameters on the clients' test parts.
     pub generalized: Option<Evaluation>,
     /// Number of rounds that had ended when it was made.
     pub evaluated_after_rounds: u64,
@@ -104,6 +64,10 @@ pub struct Simulation<S: Strategy> {
     state: ServerState,
     outcome: Outcome,
     rounds_without_work: u32,
+    /// Whether the time is up; decided once per round, so that a last evaluation follows it.
+    is_out_of_time: bool,
+    /// The clients on whose test parts the global parameters are evaluated.
+    evaluated_clients: Vec<ClientId>,
 }
 
 /// What became of one client's task.
@@ -114,6 +78,15 @@ struct Attempt {
     result: Result<(ClientUpdate, ClientReport)>,
 }
 
+/// The clients that evaluate: a random share of those with a test part, in increasing order.
+fn sample_evaluated(clients: &[Box<dyn ClientData>], share: f64, seed: &Seed) -> Vec<ClientId> {
+    let has_test = |client: &ClientId| clients[*client].num_examples(Split::Test) > 0;
+    let able: Vec<ClientId> = (0..clients.len()).filter(has_test).collect();
+    let count = ((able.len() as f64 * share).round() as usize).max(1).min(able.len());
+    let sampled = seed.child("evaluation", 0).sample(able.len(), count);
+    sampled.into_iter().map(|index| able[index]).collect()
+}
+
 /// A run with a budget is given up after so many rounds in a row in which no client worked.
 const MAX_ROUNDS_WITHOUT_WORK: u32 = 10;
 
@@ -122,8 +95,8 @@ impl<S: Strategy> Simulation<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the cohort is empty or larger than the population, or
-    /// [`Error::System`] if threads cannot be started.
+    /// [`Error::InvalidOption`] if the cohort is empty or larger than the population, or an option
+    /// is out of its range, or [`Error::System`] if threads cannot be started.
     pub fn new(
         strategy: S,
         clients: Vec<Box<dyn ClientData>>,
@@ -137,10 +110,13 @@ impl<S: Strategy> Simulation<S> {
                 expected: format!("between 1 and the number of clients, {}", clients.len()),
             });
         }
+        config.validate()?;
         let state = strategy.init(params);
+        let seed = Seed::new(config.seed);
         Ok(Self {
             strategy,
-            seed: Seed::new(config.seed),
+            evaluated_clients: sample_evaluated(&clients, config.evaluation_share, &seed),
+            seed,
             workers: Workers::new(config.jobs, clients.len())?,
             clients,
             config,
@@ -149,6 +125,7 @@ impl<S: Strategy> Simulation<S> {
             outcome: Outcome { rounds: state.server_round, ..Default::default() },
             state,
             rounds_without_work: 0,
+            is_out_of_time: false,
         })
     }
 
@@ -174,6 +151,11 @@ impl<S: Strategy> Simulation<S> {
     pub fn with_stop_signal(mut self, stop: StopSignal) -> Self {
         self.stop = stop;
         self
+    }
+
+    /// The strategy.
+    pub fn strategy(&self) -> &S {
+        &self.strategy
     }
 
     /// The state after the last round that ended.
@@ -227,6 +209,8 @@ impl<S: Strategy> Simulation<S> {
     }
 
     fn try_advance(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<bool> {
+        let started = Instant::now();
+        self.is_out_of_time = self.has_reached(self.outcome.wall);
         // At the start, or if a stop came between a round and its evaluation.
         self.evaluate_if_due(on_event)?;
         if self.is_finished() {
@@ -234,6 +218,7 @@ impl<S: Strategy> Simulation<S> {
         }
         let spent = self.outcome.forward_passes;
         self.run_round(on_event)?;
+        self.is_out_of_time = self.has_reached(self.outcome.wall + started.elapsed());
         let worked = self.outcome.forward_passes > spent;
         self.rounds_without_work = if worked { 0 } else { self.rounds_without_work + 1 };
         let has_budget = self.config.max_forward_passes.is_some();
@@ -255,11 +240,17 @@ impl<S: Strategy> Simulation<S> {
         if is_due && !is_done { self.evaluate_global(on_event) } else { Ok(()) }
     }
 
-    /// Whether all rounds have ended, or the budget is spent.
+    /// Whether all rounds have ended, or a budget is spent.
     fn is_finished(&self) -> bool {
         let budget = self.config.max_forward_passes.unwrap_or(u64::MAX);
         self.state.server_round >= self.config.num_server_rounds
             || self.outcome.forward_passes >= budget
+            || self.is_out_of_time
+    }
+
+    /// Whether so much time is all that there was.
+    fn has_reached(&self, wall: Duration) -> bool {
+        self.config.max_wall_secs.is_some_and(|limit| wall.as_secs_f64() >= limit)
     }
 
     fn run_round(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
@@ -334,7 +325,7 @@ impl<S: Strategy> Simulation<S> {
 
     fn sample_cohort(&self, round_seed: &Seed) -> Vec<ClientInfo> {
         let sampled = round_seed.child("cohort", 0);
-        let sampled = sampled.sample(self.clients.len(), self.config.cohort_size);
+        let sampled = sampled.shuffled_sample(self.clients.len(), self.config.cohort_size);
         let info = |client: ClientId| ClientInfo {
             client,
             num_examples: self.clients[client].num_examples(Split::Train),
@@ -425,7 +416,7 @@ impl<S: Strategy> Simulation<S> {
 
     fn evaluate_global(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let started = Instant::now();
-        let (mut done, total) = (0, self.clients.len());
+        let (mut done, total) = (0, self.evaluated_clients.len());
         let evaluation = self.evaluate_with(&self.state.params, |_, _| {
             done += 1;
             on_event(Event::ClientEvaluated { done, total });
@@ -440,7 +431,8 @@ impl<S: Strategy> Simulation<S> {
         Ok(())
     }
 
-    /// Evaluates parameters on the test parts of all clients.
+    /// Evaluates parameters on the test parts of the clients, or of the
+    /// [share](SimulationConfig::evaluation_share) of them that the configuration says.
     ///
     /// # Errors
     ///
@@ -454,9 +446,8 @@ impl<S: Strategy> Simulation<S> {
         params: &ParamSet,
         on_done: impl FnMut(usize, &Result<Evaluation>),
     ) -> Result<Evaluation> {
-        let clients: Vec<ClientId> = (0..self.clients.len()).collect();
         let parts = self.workers.run(
-            &clients,
+            &self.evaluated_clients,
             |&client| {
                 let data = self.client_data(client)?;
                 let context = ClientContext::new(client, data, self.stop.clone());

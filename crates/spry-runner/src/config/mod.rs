@@ -46,8 +46,14 @@ pub struct RunConfig {
     pub cohort_size: usize,
     /// End the run after the round in which the clients' forward passes reach this number.
     pub max_forward_passes: Option<u64>,
+    /// End the run after the round in which its work, over the whole run, has taken this many
+    /// seconds.
+    pub max_wall_secs: Option<f64>,
     /// Evaluate the global parameters every so many rounds (and after the last); 0 means never.
     pub evaluate_every: u64,
+    /// Share of the clients on whose test parts the global parameters are evaluated: a random
+    /// sample, the same one in the whole run.
+    pub evaluation_share: f64,
     /// Examples per evaluation batch.
     pub eval_batch_size: usize,
     /// Whether clients evaluate the parameters on their own test part before and after training.
@@ -113,6 +119,7 @@ impl Default for RunConfig {
     fn default() -> Self {
         let SimulationConfig {
             cohort_size,
+            evaluation_share,
             eval_batch_size,
             personalized,
             jobs,
@@ -125,7 +132,9 @@ impl Default for RunConfig {
             num_server_rounds: 1500,
             cohort_size,
             max_forward_passes: None,
+            max_wall_secs: None,
             evaluate_every: 10,
+            evaluation_share,
             eval_batch_size,
             personalized,
             checkpoint_every: 10,
@@ -152,6 +161,8 @@ impl RunConfig {
             evaluate_every: self.evaluate_every,
             personalized: self.personalized,
             max_forward_passes: self.max_forward_passes,
+            max_wall_secs: self.max_wall_secs,
+            evaluation_share: self.evaluation_share,
             eval_batch_size: self.eval_batch_size,
         }
     }
@@ -196,6 +207,7 @@ impl RunConfig {
                 self.experiment
             )));
         }
+        self.simulation().validate()?;
         self.dataset.validate()?;
         spry_core::device::parse(&self.device).map_err(layers::explained)?;
         self.peft.validate()?;

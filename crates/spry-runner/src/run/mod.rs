@@ -202,9 +202,10 @@ impl Run {
 }
 
 /// Options that may be changed in the configuration of a run that is resumed.
-const MAY_CHANGE: [&str; 7] = [
+const MAY_CHANGE: [&str; 8] = [
     "num_server_rounds",
     "max_forward_passes",
+    "max_wall_secs",
     "evaluate_every",
     "checkpoint_every",
     "jobs",
