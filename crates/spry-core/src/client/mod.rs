@@ -70,7 +70,8 @@ pub trait ClientData: Send + Sync {
 pub struct StopSignal(Arc<AtomicBool>);
 
 impl StopSignal {
-    /// Asks all holders to stop after their current step.
+    /// Asks all holders to stop: between two steps, two passes of a step that has many, or two
+    /// batches of an evaluation, whatever comes first.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -193,7 +194,12 @@ impl<'a> ClientContext<'a> {
             Some(cache) => self.data.training_objective(examples, dropout, cache)?,
             None => self.data.objective(Split::Train, examples, dropout)?,
         };
-        Ok(Counted { objective, examples: examples.len() as u64, passes: &self.forward_passes })
+        Ok(Counted {
+            objective,
+            examples: examples.len() as u64,
+            passes: &self.forward_passes,
+            stop: &self.stop,
+        })
     }
 
     /// Training work so far, in forward passes of one example: what went through
@@ -331,7 +337,7 @@ impl<'a> ClientContext<'a> {
     ///
     /// # Errors
     ///
-    /// Whatever the objective reports.
+    /// [`Error::Stopped`] on request, between two batches, and whatever the objective reports.
     pub fn evaluate(
         &self,
         split: Split,
@@ -341,7 +347,10 @@ impl<'a> ClientContext<'a> {
         let examples: Vec<usize> = (0..self.data.num_examples(split)).collect();
         examples
             .chunks(batch_size.max(1))
-            .map(|batch| self.data.objective(split, batch, None)?.evaluate(params))
+            .map(|batch| {
+                self.check_stop()?;
+                self.data.objective(split, batch, None)?.evaluate(params)
+            })
             .sum()
     }
 }
