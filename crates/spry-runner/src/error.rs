@@ -41,7 +41,7 @@ pub enum Error {
     /// The run was interrupted and can be resumed.
     #[error(
         "interrupted after {rounds} rounds; go on with: spry resume {folder}",
-        folder = crate::run::shell_quoted(folder)
+        folder = crate::text::shell_word(folder)
     )]
     Interrupted {
         /// The run's folder.
@@ -94,7 +94,8 @@ impl Error {
         }
     }
 
-    /// The message with those of its causes, in one line.
+    /// The message with those of its causes, as a [`message`](crate::text::message): in one line of
+    /// bounded length, in characters that can be seen.
     pub fn line(&self) -> String {
         let mut line = self.to_string();
         let mut source = self.source();
@@ -105,7 +106,7 @@ impl Error {
             }
             source = error.source();
         }
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
+        crate::text::message(&line)
     }
 }
 
@@ -119,6 +120,9 @@ fn exit_code_of(reason: &std::io::Error) -> u8 {
         | ErrorKind::AlreadyExists
         | ErrorKind::IsADirectory
         | ErrorKind::ReadOnlyFilesystem
+        // A name with a zero byte, and one that is too long.
+        | ErrorKind::InvalidInput
+        | ErrorKind::InvalidFilename
         | ErrorKind::InvalidData => BAD_INPUT,
         _ => FAILED,
     }

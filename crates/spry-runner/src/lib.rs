@@ -14,7 +14,8 @@
 //! 4. [`compare`], [`sweep`]: several runs; [`plots`]: pictures.
 //! 5. [`exchange`]: adapters to and from Python.
 //! 6. [`profile`]: time and memory of one step of a client; [`meter`] counts the bytes.
-//! 7. [`terminal`]: what the user sees meanwhile; [`text`]: numbers as people read them.
+//! 7. [`terminal`]: what the user sees meanwhile; [`text`]: numbers as people read them, and what
+//!    others wrote made fit to be shown; [`signals`]: Ctrl-C and its like.
 //!
 //! ```
 //! use spry_runner::{Run, presets};
@@ -41,6 +42,7 @@ pub mod plots;
 pub mod presets;
 pub mod profile;
 pub mod run;
+pub mod signals;
 pub mod sweep;
 pub mod tensorboard;
 pub mod terminal;

@@ -5,14 +5,15 @@
 
 mod cli;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use cli::args::Cli;
 use serde_json::json;
-use spry_runner::Error;
 use spry_runner::error::{BAD_INPUT, INTERRUPTED};
+use spry_runner::{Error, terminal, text};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -31,13 +32,13 @@ fn main() -> ExitCode {
             json["error"] = json!(message);
             json["exit_code"] = json!(code);
         }
-        print(&json.to_string());
+        print(&text::json(&json));
     } else {
         print(&text);
         if let Some(message) = &message {
             // To be interrupted is no error, but what was asked for.
             let word = if code == INTERRUPTED { "" } else { "error: " };
-            eprintln!("{word}{message}");
+            terminal::print_error(&format!("{word}{message}"));
         }
     }
     ExitCode::from(code)
@@ -45,9 +46,8 @@ fn main() -> ExitCode {
 
 /// Prints a result; a reader that has gone away, as with `spry presets | head`, is no failure.
 fn print(text: &str) {
-    use std::io::Write;
     if !text.is_empty() {
-        let _ = writeln!(std::io::stdout(), "{text}");
+        let _ = terminal::print(text);
     }
 }
 
@@ -59,21 +59,20 @@ fn misused(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(if is_help { 0 } else { BAD_INPUT });
     }
-    let text = error.render().to_string();
-    let message = text.split("\nUsage:").next().unwrap_or(&text);
+    let rendered = error.render().to_string();
+    let message = rendered.split("\nUsage:").next().unwrap_or(&rendered);
     let message = message.split("\n\nFor more information").next().unwrap_or(message);
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = text::message(message);
     // What cannot be parsed may still say in which form it wants to be told.
-    let arguments: Vec<String> = std::env::args().collect();
-    let asks = |pair: &[String]| pair[0] == "--format" && pair[1] == "json";
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let asks = |pair: &[OsString]| pair[0] == "--format" && pair[1] == "json";
     let is_for_machines = arguments.windows(2).any(asks)
         || arguments.iter().any(|argument| argument == "--format=json" || argument == "--json");
     match is_for_machines {
-        true => print(
-            &json!({"error": message.trim_start_matches("error: "), "exit_code": BAD_INPUT})
-                .to_string(),
-        ),
-        false => eprintln!("{message}"),
+        true => print(&text::json(
+            &json!({"error": message.trim_start_matches("error: "), "exit_code": BAD_INPUT}),
+        )),
+        false => terminal::print_error(&message),
     }
     ExitCode::from(BAD_INPUT)
 }

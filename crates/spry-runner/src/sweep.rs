@@ -41,6 +41,7 @@ pub struct CellResult {
     /// The options that make the cell, such as `method.estimator.k=4`.
     pub options: Vec<String>,
     /// Folders of its runs.
+    #[serde(serialize_with = "crate::text::serialize_paths")]
     pub runs: Vec<PathBuf>,
     /// Number of its runs that have ended.
     pub finished: usize,
@@ -243,7 +244,7 @@ pub fn table(results: &[CellResult]) -> String {
             }
         };
         let row = vec![
-            cell_name(&result.options),
+            crate::text::cell(&cell_name(&result.options)),
             format!("{}/{}", result.finished, result.runs.len()),
             text(result.accuracy, 100.0, 1, " %"),
             text(result.loss, 1.0, 4, ""),

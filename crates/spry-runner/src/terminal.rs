@@ -1,40 +1,38 @@
-//! What the user sees while something goes on: progress, notes, and Ctrl-C.
+//! What the user sees: progress and notes while something goes on, then results and errors.
 //!
 //! On a terminal there is a progress bar with the time left; elsewhere only warnings are printed.
-//! All of it goes to standard error. Notes go through `tracing`, to the terminal and to the log
-//! file of the run that is going on.
+//! Both go to standard error. Notes go through `tracing`, to the terminal and to the log file of the
+//! run that is going on. Whatever is printed here is [made fit for it](crate::text) first.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::panic;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
-use spry_core::{Event, StopSignal};
+use spry_core::Event;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::error::INTERRUPTED;
+use crate::text::{self, message, printable};
 use crate::{Error, Result};
 
 /// The bar on the terminal, which notes must not tear apart.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// The log of the run that is going on, or what will be in it once there is a folder.
-static LOG: Mutex<Log> = Mutex::new(Log::Pending(Vec::new()));
+static LOG: Mutex<Log> = Mutex::new(Log::Pending(String::new()));
 
 enum Log {
-    Pending(Vec<u8>),
-    File(File),
+    Pending(String),
+    File { path: PathBuf, file: File, is_broken: bool },
 }
-
-/// What Ctrl-C stops, if something is going on.
-static RUNNING: Mutex<Option<StopSignal>> = Mutex::new(None);
 
 /// Whether the output is JSON.
 static IS_FOR_MACHINES: AtomicBool = AtomicBool::new(false);
@@ -55,30 +53,58 @@ pub fn init(is_for_machines: bool) {
         .without_time()
         .with_target(false)
         .with_ansi(false)
+        .log_internal_errors(false)
         .with_writer(|| AboveBar)
         .with_filter(ours(shown));
     let log = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
+        .log_internal_errors(false)
         .with_writer(|| ToLog)
         .with_filter(ours(LevelFilter::DEBUG));
     // A second call, as in tests, changes nothing.
-    let _ = tracing_subscriber::registry().with(terminal).with(log).try_init();
+    if tracing_subscriber::registry().with(terminal).with(log).try_init().is_ok() {
+        print_panics();
+    }
+}
+
+/// Has what a panic says printed as one [`message`], too. With `RUST_BACKTRACE` all is as usual.
+fn print_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+        return;
+    }
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or(String::new(), |place| format!(" at {place}"));
+        let what = info.payload_as_str().unwrap_or("no message");
+        // Not above the bar, which the thread may hold.
+        print_error(&format!("panicked{place}: {what}"));
+    }));
+}
+
+/// The text of a note, as one line: `tracing` writes each in one piece.
+fn line_of(bytes: &[u8]) -> String {
+    message(String::from_utf8_lossy(bytes).trim_end()) + "\n"
 }
 
 struct AboveBar;
 
 impl Write for AboveBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let print = || io::stderr().write_all(bytes).map(|()| bytes.len());
-        match &*locked(&BAR) {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
+        above_bar(&line_of(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
+    }
+}
+
+fn above_bar(line: &str) {
+    // Where this cannot be printed, nothing can.
+    let print = || drop(io::stderr().write_all(line.as_bytes()));
+    match &*locked(&BAR) {
+        Some(bar) => bar.suspend(print),
+        None => print(),
     }
 }
 
@@ -86,10 +112,19 @@ struct ToLog;
 
 impl Write for ToLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = line_of(bytes);
         match &mut *locked(&LOG) {
-            Log::File(file) => file.write(bytes),
-            Log::Pending(pending) => pending.write(bytes),
+            Log::Pending(pending) => pending.push_str(&line),
+            Log::File { path, file, is_broken } => {
+                if let Err(error) = file.write_all(line.as_bytes())
+                    && !std::mem::replace(is_broken, true)
+                {
+                    // Not through `tracing`, which would come back here.
+                    note(&format!(" WARN {}: {error}; lines of the log are lost", path.display()));
+                }
+            }
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -107,49 +142,49 @@ pub fn log_to(path: &Path) -> Result<()> {
     let mut file = file.map_err(Error::io(path))?;
     let mut log = locked(&LOG);
     if let Log::Pending(pending) = &*log {
-        file.write_all(pending).map_err(Error::io(path))?;
+        file.write_all(pending.as_bytes()).map_err(Error::io(path))?;
     }
-    *log = Log::File(file);
+    *log = Log::File { path: path.to_path_buf(), file, is_broken: false };
     Ok(())
 }
 
 /// Ends what [`log_to`] began: notes from now on wait for the next file. Those that still wait
 /// are forgotten.
 pub fn end_log() {
-    *locked(&LOG) = Log::Pending(Vec::new());
+    *locked(&LOG) = Log::Pending(String::new());
 }
 
-/// Makes Ctrl-C, and a request to terminate, stop what [`stop_on_interrupt`] was called for, after its current steps. A second
-/// one, or one when there is nothing to stop yet, ends the process at once.
+/// Shows a line on the terminal, above the progress bar.
+pub fn note(text: &str) {
+    above_bar(&(message(text) + "\n"));
+}
+
+/// Says that the process ends because it was interrupted, in the form that the output has.
+pub fn print_interrupted(exit_code: u8) {
+    if IS_FOR_MACHINES.load(Ordering::Relaxed) {
+        let json = serde_json::json!({"error": "interrupted", "exit_code": exit_code});
+        // Where this cannot be printed, nothing can.
+        let _ = print(&text::json(&json));
+    } else {
+        note("interrupted");
+    }
+}
+
+/// Prints a result on standard output, with a line break at its end, in [`printable`] characters.
 ///
 /// # Errors
 ///
-/// [`Error::Failed`] if the system does not allow it.
-pub fn handle_interrupts() -> Result<()> {
-    let handler = || match &*locked(&RUNNING) {
-        Some(stop) if !stop.is_stopped() => {
-            stop.stop();
-            let _ = AboveBar.write_all(
-                b"stopping after the current steps; press Ctrl-C again to stop at once\n",
-            );
-        }
-        _ => {
-            if IS_FOR_MACHINES.load(Ordering::Relaxed) {
-                println!(r#"{{"error":"interrupted","exit_code":{INTERRUPTED}}}"#);
-            } else {
-                let _ = AboveBar.write_all(b"interrupted\n");
-            }
-            std::process::exit(INTERRUPTED.into());
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| Error::Failed(format!("Ctrl-C: {error}")))
+/// What the system says, such as that the disk is full, or that the reader has gone away.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", printable(text))?;
+    out.flush()
 }
 
-/// A new signal that the next Ctrl-C gives.
-pub fn stop_on_interrupt() -> StopSignal {
-    let stop = StopSignal::default();
-    *locked(&RUNNING) = Some(stop.clone());
-    stop
+/// Prints an error on standard error, as one [`message`].
+pub fn print_error(text: &str) {
+    // Where this cannot be printed, nothing can.
+    let _ = writeln!(io::stderr(), "{}", message(text));
 }
 
 /// A bar with round, loss, accuracy and the time left, on a terminal; nothing elsewhere.
@@ -179,7 +214,7 @@ impl Progress {
             bar.set_style(style.with_key("left", left));
         }
         if !label.is_empty() {
-            bar.set_prefix(format!("{label}: "));
+            bar.set_prefix(format!("{}: ", text::label(label)));
         }
         bar.set_position(done);
         bar.reset_eta();

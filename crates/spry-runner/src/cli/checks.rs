@@ -11,7 +11,7 @@ use spry_models::case::{Case, Deviation};
 use spry_runner::config::DatasetConfig;
 use spry_runner::config::layers::explained;
 use spry_runner::profile::{self, ProfileOptions};
-use spry_runner::text::mebibytes;
+use spry_runner::text::{cell, mebibytes};
 use spry_runner::{Error, Result, RunConfig, inputs, plots};
 
 use super::Output;
@@ -47,8 +47,9 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
 
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    let names = classes.iter().map(String::as_str);
-    table.set_header(["client"].into_iter().chain(names).chain(["examples"]));
+    let names = classes.iter().map(|class| cell(class));
+    let (first, last) = ("client".to_string(), "examples".to_string());
+    table.set_header([first].into_iter().chain(names).chain([last]));
     let line = |name: String, row: &[usize]| {
         let total: usize = row.iter().sum();
         let numbers = row.iter().copied().chain([total]).map(|number| number.to_string());

@@ -13,7 +13,8 @@ use comfy_table::{Table, presets as styles};
 use serde::Serialize;
 use serde_json::json;
 use spry_data::Hub;
-use spry_runner::{Error, Result, exchange, presets, terminal};
+use spry_runner::text::path_text;
+use spry_runner::{Error, Result, exchange, presets, signals, terminal};
 
 /// What a command has to say: as text for people, as JSON for machines.
 pub struct Output {
@@ -35,7 +36,7 @@ impl Output {
 pub fn execute(cli: Cli) -> Result<Output> {
     let is_for_machines = cli.is_for_machines();
     terminal::init(is_for_machines);
-    terminal::handle_interrupts()?;
+    signals::handle()?;
     let hub = Hub::from_env().with_offline(cli.offline);
     match cli.command {
         Command::Run(args) => runs::run(&args, &hub, is_for_machines),
@@ -51,6 +52,7 @@ pub fn execute(cli: Cli) -> Result<Output> {
             let written = exchange::export(&args.run, &args.out, args.with_base_model, &hub)?;
             let lines: Vec<String> =
                 written.iter().map(|path| format!("written: {}", path.display())).collect();
+            let written: Vec<String> = written.iter().map(|path| path_text(path)).collect();
             Output::new(lines.join("\n"), json!({"written": written}))
         }
     }

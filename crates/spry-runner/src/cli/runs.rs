@@ -10,7 +10,8 @@ use spry_runner::compare::Comparison;
 use spry_runner::meter::AllocationMeter;
 use spry_runner::sweep::{self, Sweep, Todo};
 use spry_runner::terminal::{self, Progress};
-use spry_runner::{Error, Result, Run, RunConfig, Summary, exchange, presets};
+use spry_runner::text::path_text;
+use spry_runner::{Error, Result, Run, RunConfig, Summary, exchange, presets, signals};
 
 use super::Output;
 use super::args::{CompareArgs, ConfigArgs, ImportArgs, ResumeArgs, RunArgs, SweepArgs};
@@ -70,13 +71,13 @@ fn begin(config: RunConfig, args: &RunArgs, hub: &Hub, is_for_machines: bool) ->
         None => config.clone().with_absolute_paths()?.default_folder(),
     };
     let run = Run::create(config, &folder, hub)?;
-    let stop = terminal::stop_on_interrupt();
+    let stop = signals::stop_on_interrupt();
     report(&execute(run, "", stop, is_for_machines)?, &folder)
 }
 
 pub fn resume(args: &ResumeArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
     let run = Run::resume(&args.run, args.jobs, hub)?;
-    let stop = terminal::stop_on_interrupt();
+    let stop = signals::stop_on_interrupt();
     report(&execute(run, "", stop, is_for_machines)?, &args.run)
 }
 
@@ -95,7 +96,7 @@ fn execute(run: Run, label: &str, stop: StopSignal, is_for_machines: bool) -> Re
 fn report(summary: &Summary, folder: &Path) -> Result<Output> {
     let text = format!("{}\nresults in {}", summary.table(), folder.display());
     let mut json = json!(summary);
-    json["folder"] = json!(folder);
+    json["folder"] = json!(path_text(folder));
     Output::new(text, json)
 }
 
@@ -104,17 +105,17 @@ pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Outpu
     let sweep = Sweep::new(&base, &options, &args.grid, &args.seeds, &args.out)?;
     let todo = sweep.todo()?;
     let (count, mut failures) = (todo.len(), Vec::new());
-    let stop = terminal::stop_on_interrupt();
+    let stop = signals::stop_on_interrupt();
     for (index, todo) in todo.into_iter().enumerate() {
         let label = format!("run {} of {count}", index + 1);
         let (folder, run) = match todo {
             Todo::Nothing => continue,
             Todo::Resume(folder) => {
-                let run = Run::resume(&folder, args.config.jobs, hub);
+                let run = signals::while_loading(|| Run::resume(&folder, args.config.jobs, hub));
                 (folder, run)
             }
             Todo::Begin(config, folder) => {
-                let run = Run::create(*config, &folder, hub);
+                let run = signals::while_loading(|| Run::create(*config, &folder, hub));
                 (folder, run)
             }
         };
@@ -138,7 +139,7 @@ pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Outpu
     let results = sweep.results()?;
     let path = sweep.write(&results)?;
     let text = format!("{}\nwritten to {}", sweep::table(&results), path.display());
-    let json = json!({"cells": results, "written": path, "failures": failures});
+    let json = json!({"cells": results, "written": path_text(&path), "failures": failures});
     let mut output = Output::new(text, json)?;
     let failed = |first: &String| {
         Error::Failed(format!("{} of {count} runs failed, the first one: {first}", failures.len()))
@@ -151,5 +152,5 @@ pub fn compare(args: &CompareArgs) -> Result<Output> {
     let comparison = Comparison::read(&args.runs)?;
     let page = comparison.write(&args.out)?;
     let text = format!("{}\nwritten to {}", comparison.table(), page.display());
-    Output::new(text, json!({"runs": comparison.rows(), "written": page}))
+    Output::new(text, json!({"runs": comparison.rows(), "written": path_text(&page)}))
 }

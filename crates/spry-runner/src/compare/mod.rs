@@ -11,7 +11,7 @@ use crate::plots::LinePlot;
 use crate::run::metrics::{read_resources, read_rounds};
 use crate::run::records::{RoundRow, curve, running_total};
 use crate::run::{RunFolder, Summary};
-use crate::text::{MEBIBYTE, mebibytes, percent};
+use crate::text::{MEBIBYTE, cell, label, mebibytes, path_text, percent, printable};
 use crate::{Error, Result, RunConfig};
 
 /// Runs that are compared.
@@ -35,6 +35,7 @@ pub struct Row {
     /// How the run is called here: by what tells it from the others.
     pub run: String,
     /// Its folder.
+    #[serde(serialize_with = "crate::text::serialize_path")]
     pub folder: PathBuf,
     /// Its outcome.
     #[serde(flatten)]
@@ -105,7 +106,7 @@ impl Comparison {
         table.load_style(presets::ASCII_MARKDOWN);
         table.set_header(self.columns().map(|column| column.0));
         for row in self.rows() {
-            table.add_row(self.columns().map(|(_, value)| value(&row)));
+            table.add_row(self.columns().map(|(_, value)| cell(&value(&row))));
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -242,14 +243,14 @@ impl Comparison {
         let lines: Vec<Vec<String>> = self
             .rows()
             .iter()
-            .map(|row| self.columns().map(|(_, value)| value(row)).collect())
+            .map(|row| self.columns().map(|(_, value)| label(&value(row))).collect())
             .collect();
         let header: Vec<&'static str> = self.columns().map(|column| column.0).collect();
         let svgs: Vec<String> = plots.iter().map(|(_, svg)| svg.clone()).collect();
         let folders: Vec<(String, String)> = self
             .runs
             .iter()
-            .map(|run| (run.label.clone(), run.folder.display().to_string()))
+            .map(|run| (label(&run.label), printable(&path_text(&run.folder)).into_owned()))
             .collect();
         let context = minijinja::context! {
             header, lines, plots => svgs, folders, version => env!("CARGO_PKG_VERSION"),

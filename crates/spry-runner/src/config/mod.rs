@@ -226,7 +226,7 @@ impl RunConfig {
                 return Ok(None);
             }
             let path = std::fs::canonicalize(name).map_err(Error::io(name))?;
-            Ok(Some(path.display().to_string()))
+            Ok(Some(as_text(path)?))
         };
         if !self.model.is_bundled() {
             let path = absolute(&self.model.name_or_path)?;
@@ -246,8 +246,20 @@ impl RunConfig {
             self.dataset.name = self.dataset.short_name();
         }
         if let Some(adapter) = &self.model.adapter {
-            self.model.adapter = Some(std::fs::canonicalize(adapter).map_err(Error::io(adapter))?);
+            let path = std::fs::canonicalize(adapter).map_err(Error::io(adapter))?;
+            self.model.adapter = Some(as_text(path)?.into());
         }
         Ok(self)
     }
+}
+
+/// A path as text, as which `config.toml` has to name it.
+fn as_text(path: PathBuf) -> Result<String> {
+    path.into_os_string().into_string().map_err(|path| {
+        Error::Input(format!(
+            "{}: this path is not UTF-8, so config.toml cannot name it; rename the folder, or \
+             make a link to it that has another name and is elsewhere",
+            path.display()
+        ))
+    })
 }

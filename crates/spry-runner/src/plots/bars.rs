@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::{COLORS, number, undrawable, with_header};
+use super::{COLORS, Header, number, undrawable};
 use crate::Result;
 
 /// One bar per row of `counts` (`[client][class]`), stacked by class.
@@ -27,10 +27,11 @@ fn draw(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let clients = counts.len().max(1);
     let width = (clients * (600 / clients).clamp(BAR.0, BAR.1)).max(360) as u32 + 110;
-    let area = SVGBackend::with_string(svg, (width, 440)).into_drawing_area();
+    let header = Header::new(title, classes.iter(), width);
+    let size = (width, header.height_of_picture());
+    let area = SVGBackend::with_string(svg, size).into_drawing_area();
     area.fill(&WHITE)?;
-    let names: Vec<&str> = classes.iter().map(String::as_str).collect();
-    let bottom = with_header(&area, title, &names)?;
+    let bottom = header.draw(&area)?;
     let highest = counts.iter().map(|row| row.iter().sum::<usize>()).max().unwrap_or(0).max(1);
     let mut chart = ChartBuilder::on(&bottom)
         .margin(10)

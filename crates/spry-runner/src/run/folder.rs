@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use spry_data::files::write_atomically;
 
+use crate::text::shell_word;
 use crate::{Error, Result, RunConfig};
 
 /// A run's folder, which one process at a time works in.
@@ -160,7 +161,7 @@ pub(super) fn check_unused(path: &Path) -> Result<()> {
             "{} already has a run; go on with `spry resume {}`, or choose another folder with \
              --out DIR or --set experiment=NAME",
             path.display(),
-            shell_quoted(path)
+            shell_word(path)
         )));
     }
     let is_ours = |name: &str| name == LOCK || name.starts_with(".tmp");
@@ -192,11 +193,4 @@ fn check_is_run(path: &Path) -> Result<()> {
         "{} {what} is no run's folder; `spry run` begins a run",
         path.display()
     )))
-}
-
-/// A path as a shell reads it.
-pub(crate) fn shell_quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=@:,".contains(c);
-    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

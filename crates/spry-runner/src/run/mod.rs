@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use checkpoint::Checkpoint;
 pub use folder::RunFolder;
-pub(crate) use folder::shell_quoted;
 use records::Records;
 use spry_core::estimators::EstimatorConfig;
 use spry_core::{Event, MemoryMeter, Simulation, StopSignal};

@@ -8,7 +8,7 @@ use spry_core::Outcome;
 use spry_data::files::write_atomically;
 
 use super::records::{Records, RoundRow, accuracy, f1, loss};
-use crate::text::{mebibytes, percent};
+use crate::text::{label, mebibytes, percent};
 use crate::{Error, Inputs, Result, RunConfig};
 
 /// The outcome of a run.
@@ -127,8 +127,8 @@ impl Summary {
         let converged = self.rounds_to_converge.map_or("-".to_string(), |r| r.to_string());
         let rows = [
             ("method", self.method.clone()),
-            ("model", self.model.clone()),
-            ("dataset", self.dataset.clone()),
+            ("model", label(&self.model)),
+            ("dataset", label(&self.dataset)),
             ("rounds", rounds),
             ("evaluated after round", self.evaluated_after_rounds.to_string()),
             (
