@@ -4,6 +4,7 @@
 //! Both go to standard error. Notes go through `tracing`, to the terminal and to the log file of the
 //! run that is going on. Whatever is printed here is [made fit for it](crate::text) first.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -31,7 +32,27 @@ static LOG: Mutex<Log> = Mutex::new(Log::Pending(String::new()));
 
 enum Log {
     Pending(String),
-    File { path: PathBuf, file: File, is_broken: bool },
+    File(LogFile),
+}
+
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    /// Whether lines have been lost, which is said once.
+    is_broken: bool,
+}
+
+impl LogFile {
+    /// Appends lines. A run goes on without those that cannot be written.
+    fn append(&mut self, lines: &str) {
+        if let Err(error) = self.file.write_all(lines.as_bytes())
+            && !std::mem::replace(&mut self.is_broken, true)
+        {
+            // Not through `tracing`, which would come back here.
+            let path = self.path.display();
+            note(&format!(" WARN {path}: {error}; lines of the log are lost"));
+        }
+    }
 }
 
 /// Whether the output is JSON.
@@ -68,16 +89,17 @@ pub fn init(is_for_machines: bool) {
     }
 }
 
-/// Has what a panic says printed as one [`message`], too. With `RUST_BACKTRACE` all is as usual.
+/// Has what a panic says printed as one [`message`], too.
 fn print_panics() {
-    if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
-        return;
-    }
     panic::set_hook(Box::new(|info| {
         let place = info.location().map_or(String::new(), |place| format!(" at {place}"));
         let what = info.payload_as_str().unwrap_or("no message");
         // Not above the bar, which the thread may hold.
         print_error(&format!("panicked{place}: {what}"));
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            let _ = writeln!(io::stderr(), "{}", printable(&trace.to_string()));
+        }
     }));
 }
 
@@ -115,14 +137,7 @@ impl Write for ToLog {
         let line = line_of(bytes);
         match &mut *locked(&LOG) {
             Log::Pending(pending) => pending.push_str(&line),
-            Log::File { path, file, is_broken } => {
-                if let Err(error) = file.write_all(line.as_bytes())
-                    && !std::mem::replace(is_broken, true)
-                {
-                    // Not through `tracing`, which would come back here.
-                    note(&format!(" WARN {}: {error}; lines of the log are lost", path.display()));
-                }
-            }
+            Log::File(file) => file.append(&line),
         }
         Ok(bytes.len())
     }
@@ -136,15 +151,16 @@ impl Write for ToLog {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if it cannot be written.
+/// [`Error::Io`] if it cannot be opened.
 pub fn log_to(path: &Path) -> Result<()> {
     let file = OpenOptions::new().create(true).append(true).open(path);
-    let mut file = file.map_err(Error::io(path))?;
+    let file = file.map_err(Error::io(path))?;
+    let mut file = LogFile { path: path.to_path_buf(), file, is_broken: false };
     let mut log = locked(&LOG);
     if let Log::Pending(pending) = &*log {
-        file.write_all(pending.as_bytes()).map_err(Error::io(path))?;
+        file.append(pending);
     }
-    *log = Log::File { path: path.to_path_buf(), file, is_broken: false };
+    *log = Log::File(file);
     Ok(())
 }
 
