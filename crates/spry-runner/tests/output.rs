@@ -33,14 +33,19 @@ fn check_output(what: &str, output: &Output) {
     assert!(!stderr(output).contains("panicked"), "{what}: {}", stderr(output));
 }
 
+/// A text as TOML, with every character as an escape.
+fn toml_string(text: &str) -> String {
+    let escapes: String = text.chars().map(|c| format!("\\U{:08x}", c as u32)).collect();
+    format!("\"{escapes}\"")
+}
+
 /// A configuration whose labels, and everything else that has a name, are of that kind.
 fn write_config(folder: &Path) {
     let texts: Vec<String> = (0..80).map(|n| format!("a text of number {n}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let labels: Vec<f64> = (0..80).map(|n| f64::from(n % 2)).collect();
     write_parquet(&folder.join("data/train.parquet"), TEXT_AND_LABEL, &texts, &labels);
-    // JSON's escapes are TOML's, too.
-    let name = Value::from(EVIL);
+    let name = toml_string(EVIL);
     let config = format!(
         "experiment = {name}\n[dataset]\nname = \"data\"\nnum_clients = 4\nlabels = [{name}, \"b\"]\n"
     );

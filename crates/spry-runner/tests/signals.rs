@@ -220,14 +220,24 @@ fn a_second_ctrl_c_ends_at_once_and_a_second_sigterm_does_not() {
 fn a_signal_while_loading_ends_at_once() {
     with_usual_signals();
     let folder = tempfile::tempdir().unwrap();
-    let child = spry(folder.path())
+    // A hub that takes the call and never answers.
+    let hub = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", hub.local_addr().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spry"));
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_OFFLINE"] {
+        command.env_remove(name);
+    }
+    let child = command
+        .current_dir(folder.path())
+        .env("HF_HUB_CACHE", folder.path().join("cache/hub"))
+        .env("HF_ENDPOINT", address)
         .args(arguments("out"))
-        .args(["--set", "dataset.max_examples=2000000"])
+        .args(["--set", "model=some-org/some-model"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    sleep(Duration::from_millis(700));
+    let _call = hub.accept().unwrap();
     let started = Instant::now();
     send(&child, "TERM", 0.0, "TERM");
     let output = child.wait_with_output().unwrap();
