@@ -9,7 +9,7 @@ use crate::files::write_atomically;
 use crate::{Error, Partition, Partitioner, Result};
 
 /// Raised whenever the way partitions are made changes, so that old entries are not found.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// A folder of partitions.
 ///
@@ -126,6 +126,7 @@ mod tests {
             key(&others, 10, &ALPHA, 0.8, 0),
             key(&labels, 11, &ALPHA, 0.8, 0),
             key(&labels, 10, &Partitioner::Dirichlet { alpha: 0.5 }, 0.8, 0),
+            key(&labels, 10, &Partitioner::DirichletPaper { alpha: 1.0 }, 0.8, 0),
             key(&labels, 10, &Partitioner::Iid, 0.8, 0),
             key(&labels, 10, &ALPHA, 0.7, 0),
             key(&labels, 10, &ALPHA, 0.8, 1),

@@ -30,7 +30,9 @@ pub struct DatasetSpec {
     pub dropped_labels: &'static [i64],
     /// Column of what an example belongs to, such as an author or an article.
     pub key_column: Option<&'static str>,
-    /// How examples are dealt to clients in the paper (section 5).
+    /// How examples are dealt to clients unless told otherwise: by class, or as in the paper
+    /// (section 5) by what belongs together. The paper's own dealing by class is
+    /// [`Partitioner::DirichletPaper`].
     pub partitioner: Partitioner,
     /// Number of clients in the paper.
     pub clients: usize,
@@ -241,10 +243,15 @@ impl DatasetSpec {
     pub fn find(name: &str) -> Result<&'static Self> {
         let is_only = |spec: &Self| ALL.iter().filter(|s| s.hub_id == spec.hub_id).count() == 1;
         let is_it = |spec: &&&Self| spec.name == name || (spec.hub_id == name && is_only(spec));
-        ALL.iter().find(is_it).copied().ok_or_else(|| {
-            let known: Vec<&str> = ALL.iter().map(|spec| spec.name).collect();
-            Error::UnknownDataset { name: name.to_string(), known: known.join(", ") }
-        })
+        ALL.iter()
+            .find(is_it)
+            .copied()
+            .ok_or_else(|| Error::UnknownDataset { name: name.to_string(), known: Self::names() })
+    }
+
+    /// The names of all known datasets, separated by commas.
+    pub fn names() -> String {
+        ALL.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", ")
     }
 
     /// Where its examples are, and in which columns.

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use spry_core::ParamSet;
 use spry_data::files::{write_atomically, write_atomically_with};
-use spry_data::{Hub, TextTokenizer};
+use spry_data::{Hub, Source, TextTokenizer, guard};
 use spry_models::model::ExportedConfig;
 use spry_models::peft::adapter;
 use spry_models::{LoadOptions, Model, checkpoint};
+use spry_strategies::options::shortened;
 
 use crate::inputs::ModelFolder;
 use crate::run::{RunFolder, Summary};
-use crate::{Error, Result, RunConfig};
+use crate::{Error, Result, RunConfig, bundled};
 
 /// Files of the run's `adapter` folder.
 const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", checkpoint::MODEL];
@@ -147,4 +148,35 @@ pub fn with_adapter(mut config: RunConfig, folder: &Path) -> Result<RunConfig> {
     config.peft = adapter::read_config(folder)?;
     config.model.adapter = Some(folder.to_path_buf());
     Ok(config)
+}
+
+/// Most bytes of an `adapter_config.json`.
+const LARGEST_CONFIG: u64 = 1 << 20;
+
+/// The model that an adapter says it is for, in `base_model_name_or_path`; none if it says nothing.
+///
+/// # Errors
+///
+/// [`Error::Input`] if the model is a path that does not lead to a directory here, or if the
+/// adapter's configuration cannot be read.
+pub fn base_model(folder: &Path) -> Result<Option<String>> {
+    #[derive(serde::Deserialize)]
+    struct AdapterConfig {
+        base_model_name_or_path: Option<String>,
+    }
+    let path = folder.join("adapter_config.json");
+    let config: AdapterConfig = serde_json::from_str(&guard::read_text(&path, LARGEST_CONFIG)?)
+        .map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
+    let Some(name) = config.base_model_name_or_path.filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    if name != bundled::MODEL && Source::parse(&name).is_err() {
+        return Err(Error::Input(format!(
+            "{} says that the adapter is for the model `{}`, which is neither a directory here nor \
+             a hub id; say where the model is with --set model=NAME",
+            path.display(),
+            shortened(&name, 80)
+        )));
+    }
+    Ok(Some(name))
 }

@@ -7,11 +7,12 @@ use spry_core::{ClientData, ParamRole, ParamSet, Seed};
 use spry_data::hub::RepoKind;
 use spry_data::question_answering::decode::DecodeConfig;
 use spry_data::{
-    ClientShare, Dataset, EncodedExample, EncodedQuestion, Hub, PartitionCache, Source, Task,
-    TextTokenizer,
+    ClientShare, Dataset, EncodedExample, EncodedQuestion, Hub, PartitionCache, Partitioner,
+    Source, Task, TextTokenizer,
 };
 use spry_models::peft::adapter;
 use spry_models::{LoadOptions, Model, PeftModel, QuestionClient, TextClient, checkpoint};
+use spry_strategies::options::shortened;
 use tracing::{info, warn};
 
 use crate::config::{DatasetConfig, ModelConfig};
@@ -62,6 +63,9 @@ impl ModelFolder {
     }
 }
 
+/// Share of the examples above which leaving them out is worth a warning.
+const MANY_LEFT_OUT: f64 = 0.05;
+
 /// What may help if a repository lacks a file.
 fn convertible(error: spry_data::Error) -> Error {
     if !matches!(error, spry_data::Error::Download { .. }) {
@@ -88,7 +92,8 @@ fn find_weights(source: &Source, hub: &Hub) -> spry_data::Result<()> {
     Ok(())
 }
 
-/// Loads a dataset, or the random sample of it that the configuration asks for.
+/// Loads a dataset, or the random sample of it that the configuration asks for. `seed` is the run's;
+/// the dataset's own counts more.
 ///
 /// # Errors
 ///
@@ -111,7 +116,7 @@ pub fn load_dataset(config: &DatasetConfig, hub: &Hub, seed: u64) -> Result<Data
     dataset.rename(&config.short_name());
     let available = dataset.len();
     if let Some(count) = config.max_examples {
-        dataset.sample(count, &Seed::new(seed));
+        dataset.sample(count, &Seed::new(config.seed(seed)));
     }
     info!(
         "data: {}, {} of {available} examples: {}",
@@ -131,8 +136,9 @@ fn check_is_somewhere(location: &str) -> Result<()> {
     let known: Vec<&str> = known.collect();
     let hint = suggestion(location, known.iter().copied());
     Err(Error::Input(format!(
-        "`dataset` is `{location}`, which is no directory, none of {}, and no hub id of the form \
+        "`dataset` is `{}`, which is no directory, none of {}, and no hub id of the form \
          organisation/name{hint}",
+        shortened(location, 80),
         known.join(", ")
     )))
 }
@@ -153,7 +159,8 @@ fn warn_of_empty_classes(dataset: &Dataset) {
     }
 }
 
-/// Deals a dataset to clients, or takes the same deal from the cache beside the hub's.
+/// Deals a dataset to clients, or takes the same deal from the cache beside the hub's. `seed` is the
+/// run's; the dataset's own counts more.
 ///
 /// # Errors
 ///
@@ -171,9 +178,32 @@ pub fn partition(
         dataset.keys(),
         config.num_clients,
         config.train_share,
-        seed,
+        config.seed(seed),
     )?;
+    note_left_out(partition.left_out(dataset.len()), dataset.len(), config.num_clients);
+    if let Partitioner::DirichletPaper { .. } = config.partitioner {
+        info!(
+            "examples are dealt as by the paper's published loader: the last clients get the \
+             classes that are left, whatever alpha is; `dataset.partitioner` = dirichlet treats all \
+             clients alike"
+        );
+    }
     Ok(partition.clients)
+}
+
+/// Shares are equal, so that a rest is left out: a few examples are only worth a note.
+fn note_left_out(left_out: usize, examples: usize, clients: usize) {
+    if left_out == 0 {
+        return;
+    }
+    let note = format!(
+        "{left_out} of {examples} examples go to no client, as {clients} clients get the same number"
+    );
+    if left_out as f64 > MANY_LEFT_OUT * examples as f64 {
+        warn!("{note}; another `dataset.num_clients` leaves out less");
+    } else {
+        info!("{note}");
+    }
 }
 
 /// Fails if an adapter would sit on a module that was made afresh: it cannot be exported, as peft
@@ -272,6 +302,7 @@ impl Inputs {
     ///
     /// If something cannot be found or read, or does not belong together.
     pub fn load(config: &RunConfig, hub: &Hub) -> Result<Self> {
+        config.without_effect().iter().for_each(|note| warn!("{note}"));
         let dataset = load_dataset(&config.dataset, hub, config.seed)?;
         let shares = partition(&config.dataset, &dataset, hub, config.seed)?;
         let folder = ModelFolder::find(&config.model, hub)?;

@@ -161,7 +161,7 @@ pub struct Profile {
 }
 
 /// The step that estimates nothing.
-const INFERENCE: &str = "inference";
+pub const INFERENCE: &str = "inference";
 
 /// The estimator of a name, with `k` directions if it has such a number; `None` for inference.
 fn estimator(name: &str, k: usize) -> Result<Option<Arc<dyn GradientEstimator>>> {

@@ -24,6 +24,7 @@ pub mod fedyogi;
 pub mod fedyogi_split;
 pub mod fwdllm;
 pub mod fwdllm_plus;
+mod lists;
 pub mod method;
 pub mod options;
 pub mod spry;

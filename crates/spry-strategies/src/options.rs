@@ -1,4 +1,7 @@
 //! Changing a method's options by name.
+//!
+//! Options come from files and command lines: how deep they may be nested is bounded, and messages
+//! quote no more of them than fits on a line.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,6 +9,14 @@ use serde_json::{Map, Value};
 use spry_core::{Error, Result};
 
 use crate::Method;
+use crate::lists::{Lists, as_list};
+
+/// Most parts that an option's path may have, such as the two of `estimator.k`, and most levels
+/// that a table of options may have; no option has as many.
+pub const MAX_DEPTH: usize = 16;
+
+/// Most characters of a path or a value that a message quotes.
+const QUOTED: usize = 80;
 
 impl Method {
     /// The method with some options changed.
@@ -62,6 +73,7 @@ impl Method {
 /// The table that assignments such as `estimator.k=4` describe.
 ///
 /// A value is a number, boolean, `null`, JSON or quoted text; anything else is text as it stands.
+/// Where an option is a list, [`changed`] makes one of `a`, of `a,b` and of `1,2`.
 ///
 /// ```
 /// use serde_json::json;
@@ -76,17 +88,24 @@ impl Method {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidOption`] for a text without `=`.
+/// [`Error::InvalidOption`] for a text without `=`, or a path of more than [`MAX_DEPTH`] parts.
 pub fn table_of(assignments: &[impl AsRef<str>]) -> Result<Value> {
     let mut options = Value::Object(Map::new());
     for assignment in assignments {
         let Some((path, value)) = assignment.as_ref().split_once('=') else {
             return Err(Error::InvalidOption {
                 option: "option",
-                got: format!("`{}`", assignment.as_ref()),
+                got: format!("`{}`", shortened(assignment.as_ref(), QUOTED)),
                 expected: "of the form path=value, such as estimator.k=4".to_string(),
             });
         };
+        if path.split('.').count() > MAX_DEPTH {
+            return Err(Error::InvalidOption {
+                option: "option",
+                got: format!("`{}`", shortened(path, QUOTED)),
+                expected: format!("a path of at most {MAX_DEPTH} parts"),
+            });
+        }
         let value = serde_json::from_str(value.trim())
             .unwrap_or_else(|_| Value::String(value.trim().to_string()));
         let nested = path
@@ -127,15 +146,34 @@ fn join(table: &mut Value, other: Value) {
 ///
 /// [`Error::UnknownOption`] for an option that there is not, naming those that there are, and
 /// [`Error::UnusableOption`] for a value of the wrong kind; both with the option's whole path.
+/// [`Error::InvalidOption`] for options that are no table, or nested too deep.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use spry_strategies::options::{changed, table_of};
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// struct Lists {
+///     numbers: Vec<i64>,
+///     names: Vec<String>,
+/// }
+///
+/// let empty = Lists { numbers: vec![], names: vec![] };
+/// let lists = changed(&empty, &table_of(&["numbers=-1,-2", "names=1,two"])?)?;
+/// let names = ["1", "two"].map(str::to_string).to_vec();
+/// assert_eq!(lists, Lists { numbers: vec![-1, -2], names });
+/// # Ok::<(), spry_core::Error>(())
+/// ```
 pub fn changed<T: Serialize + DeserializeOwned>(value: &T, options: &Value) -> Result<T> {
     let mut table = serde_json::to_value(value).map_err(Error::objective)?;
     if !options.is_object() {
         return Err(Error::InvalidOption {
             option: "options",
-            got: options.to_string(),
+            got: shortened(&options.to_string(), QUOTED),
             expected: "a table".to_string(),
         });
     }
+    check_depth(options)?;
     let mut options = options.clone();
     expand_short_names(&mut options, &table);
     // First the kinds alone, so that the second time the table has all options of the new ones.
@@ -144,15 +182,69 @@ pub fn changed<T: Serialize + DeserializeOwned>(value: &T, options: &Value) -> R
     let mut table = serde_json::to_value(renamed).map_err(Error::objective)?;
     // Parts that only the new kinds have.
     expand_short_names(&mut options, &table);
-    merge(&mut table, &options, "")?;
-    parse(table)
+    let mut lists = Lists::default();
+    merge(&mut table, &options, "", &mut lists)?;
+    // Whether `1` in a list is a number or a text is up to the type.
+    loop {
+        match parse(table.clone()) {
+            Err(Error::UnusableOption { option, .. }) if lists.reread(&mut table, &option) => {}
+            parsed => return parsed,
+        }
+    }
 }
 
 fn parse<T: DeserializeOwned>(table: Value) -> Result<T> {
     serde_path_to_error::deserialize(table).map_err(|error| Error::UnusableOption {
-        option: error.path().to_string(),
-        reason: error.into_inner().to_string(),
+        option: shortened(&error.path().to_string(), QUOTED),
+        reason: shortened(&error.into_inner().to_string(), 5 * QUOTED),
     })
+}
+
+/// Fails for options that are nested deeper than any option is. Without recursion, so that it can
+/// be asked before anything that recurses.
+///
+/// # Errors
+///
+/// [`Error::InvalidOption`], naming the option at the top.
+pub fn check_depth(options: &Value) -> Result<()> {
+    let mut open = vec![(options, 0, "options")];
+    while let Some((value, depth, top)) = open.pop() {
+        if depth > MAX_DEPTH {
+            return Err(Error::InvalidOption {
+                option: "option",
+                got: format!("`{}`", shortened(top, QUOTED)),
+                expected: format!("nested at most {MAX_DEPTH} levels deep"),
+            });
+        }
+        match value {
+            Value::Array(values) => open.extend(values.iter().map(|value| (value, depth + 1, top))),
+            Value::Object(table) => open.extend(table.iter().map(|(key, value)| {
+                (value, depth + 1, if depth == 0 { key.as_str() } else { top })
+            })),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A text for a message: as it is, or its beginning and its end if it has more than `most`
+/// characters.
+///
+/// ```
+/// use spry_strategies::options::shortened;
+///
+/// assert_eq!(shortened("estimator.k", 80), "estimator.k");
+/// assert_eq!(shortened(&"a".repeat(1000), 9), "aaaa…aaaa");
+/// ```
+pub fn shortened(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_string();
+    }
+    let half = most.saturating_sub(1) / 2;
+    let start: String = text.chars().take(half).collect();
+    let end: String = text.chars().skip(count - half).collect();
+    format!("{start}…{end}")
 }
 
 /// The key that says of which kind a part is; its other options depend on it.
@@ -210,13 +302,10 @@ fn kinds_of(options: &Map<String, Value>) -> Map<String, Value> {
 
 /// Lays `options` over `table`; fails, naming the path, for one that is not in the table, or whose
 /// value is of another kind than the one there.
-fn merge(table: &mut Value, options: &Value, path: &str) -> Result<()> {
+fn merge(table: &mut Value, options: &Value, path: &str, lists: &mut Lists) -> Result<()> {
     let (Value::Object(table), Value::Object(options)) = (&mut *table, options) else {
-        // `a,b` is a list of texts where there was a list.
-        let options = match (&*table, options) {
-            (Value::Array(_), Value::String(text)) => {
-                text.split(',').map(|part| Value::from(part.trim())).collect()
-            }
+        let options = match &*table {
+            Value::Array(old) => as_list(old, options, path, lists),
             _ => options.clone(),
         };
         check_kind(table, &options, path)?;
@@ -227,9 +316,10 @@ fn merge(table: &mut Value, options: &Value, path: &str) -> Result<()> {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let Some(old) = table.get_mut(key) else {
             let known: Vec<&str> = table.keys().map(String::as_str).collect();
-            return Err(Error::UnknownOption { option: path, known: known.join(", ") });
+            let option = shortened(&path, QUOTED);
+            return Err(Error::UnknownOption { option, known: known.join(", ") });
         };
-        merge(old, value, &path)?;
+        merge(old, value, &path, lists)?;
     }
     Ok(())
 }
@@ -251,6 +341,6 @@ fn check_kind(old: &Value, new: &Value, path: &str) -> Result<()> {
     };
     Err(Error::UnusableOption {
         option: path.to_string(),
-        reason: format!("{new} is not {expected}"),
+        reason: format!("{} is not {expected}", shortened(&new.to_string(), QUOTED)),
     })
 }

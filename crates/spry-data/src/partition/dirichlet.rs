@@ -1,17 +1,36 @@
-//! Label skew by a Dirichlet distribution.
+//! Label skew by a Dirichlet distribution, the same for every client.
+
+use std::collections::BTreeMap;
 
 use rand_distr::{Distribution, Gamma};
 use spry_core::Seed;
 
+use super::{balance, rounding};
 use crate::{Error, Result};
 
-/// Client `c` draws class proportions `p_c ~ Dir(α·1)`; each of its `size` examples draws a class
-/// from `p_c`, restricted to classes that still have examples, and takes the next one of that
-/// class's shuffled list (paper, section 5; Hsu et al. 2019, arXiv 1909.06335).
+/// Concentrations outside of these change nothing: all clients have one class, or all are alike.
+/// Within them no logarithm overflows.
+const USEFUL_ALPHAS: (f64, f64) = (1e-9, 1e15);
+
+/// Numbers with one row per client and one column per class, row after row.
+pub(super) struct Table<T> {
+    pub classes: usize,
+    pub values: Vec<T>,
+}
+
+impl<T> Table<T> {
+    pub fn rows(&self) -> impl Iterator<Item = &[T]> {
+        self.values.chunks_exact(self.classes)
+    }
+}
+
+/// Client `c` draws class proportions `p_c ~ Dir(α·q)`, where `q` are the shares of the classes in
+/// the dataset (Hsu et al. 2019, arXiv 1909.06335), and gets `size` examples in these proportions.
 ///
-/// Proportions are kept as logarithms: for small α all but one class underflow to exactly 0, and
-/// dividing by the sum of what is left would give NaN as soon as the one class is used up. In
-/// logarithms the order of the classes survives, so the next most likely one takes over.
+/// The clients' wishes together need not be what there is. They are made so by
+/// [`balance`]: one factor per class, common to all clients. [`rounding`] makes whole examples of
+/// them. Neither knows the order of the clients, so no client is worse off for its number. Examples
+/// that are left over when all clients have `size` are drawn uniformly beforehand.
 pub(super) fn deal(
     labels: &[usize],
     clients: usize,
@@ -19,36 +38,56 @@ pub(super) fn deal(
     alpha: f64,
     seed: &Seed,
 ) -> Result<Vec<Vec<usize>>> {
-    // Gamma(α) = Gamma(α + 1)·U^(1/α), in logarithms: no underflow for any α.
-    let gamma = Gamma::new(alpha + 1.0, 1.0).map_err(|_| invalid_alpha(alpha))?;
-
-    let classes = labels.iter().max().map_or(0, |&label| label + 1);
-    let mut pools: Vec<Vec<usize>> = vec![Vec::new(); classes];
-    for (example, &label) in labels.iter().enumerate() {
-        pools[label].push(example);
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for &label in labels {
+        *counts.entry(label).or_default() += 1;
     }
-    for (class, pool) in pools.iter_mut().enumerate() {
-        seed.child("class", class as u64).shuffle(pool);
+    // Dealt examples by class, in random order.
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    seed.child("examples", 0).shuffle(&mut order);
+    order.truncate(clients * size);
+    let mut pools: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for example in order {
+        pools.entry(labels[example]).or_default().push(example);
     }
+    let share = |class: &usize| counts[class] as f64 / labels.len() as f64;
+    let prior: Vec<f64> = pools.keys().map(share).collect();
+    let mut pools: Vec<Vec<usize>> = pools.into_values().collect();
+    let totals: Vec<usize> = pools.iter().map(Vec::len).collect();
 
-    let shares = (0..clients as u64).map(|client| {
-        let seed = seed.child("client", client);
-        let uniforms = seed.child("uniform", 0).uniforms(classes);
-        let mut rng = seed.child("gamma", 0).rng();
-        let log_weights: Vec<f64> = uniforms
-            .into_iter()
-            .map(|u| gamma.sample(&mut rng).ln() + (1.0 - u).ln() / alpha)
-            .collect();
-        seed.child("draw", 0)
-            .uniforms(size)
-            .into_iter()
-            .filter_map(|u| {
-                let class = draw(&log_weights, &pools, u)?;
-                pools[class].pop()
-            })
-            .collect()
-    });
-    Ok(shares.collect())
+    let mut values = Vec::with_capacity(clients * prior.len());
+    for client in 0..clients {
+        values.extend(log_weights(&prior, alpha, &seed.child("client", client as u64))?);
+    }
+    let wishes = Table { classes: prior.len(), values };
+    let quantities = balance::balanced(wishes, &totals, size);
+    let numbers = rounding::rounded(&quantities, &totals, size, &seed.child("rounding", 0));
+
+    let deal = |(client, numbers): (usize, &[usize])| {
+        let mut share = Vec::with_capacity(size);
+        for (pool, &number) in pools.iter_mut().zip(numbers) {
+            share.extend(pool.drain(pool.len() - number.min(pool.len())..));
+        }
+        // The first part of a share is trained on, and here classes follow each other.
+        seed.child("share", client as u64).shuffle(&mut share);
+        share
+    };
+    Ok(numbers.rows().enumerate().map(deal).collect())
+}
+
+/// Logarithms of numbers that are to each other as a draw from `Dir(α·q)`.
+///
+/// Normalised gamma variates, and `Gamma(a) = Gamma(a + 1)·U^(1/a)`: in logarithms nothing
+/// underflows for any α, and the order of the classes survives.
+fn log_weights(prior: &[f64], alpha: f64, seed: &Seed) -> Result<Vec<f64>> {
+    let uniforms = seed.child("uniform", 0).uniforms(prior.len());
+    let mut rng = seed.child("gamma", 0).rng();
+    let weight = |(share, uniform): (&f64, f64)| {
+        let shape = alpha.clamp(USEFUL_ALPHAS.0, USEFUL_ALPHAS.1) * share;
+        let gamma = Gamma::new(shape + 1.0, 1.0).map_err(|_| invalid_alpha(alpha))?;
+        Ok(gamma.sample(&mut rng).max(f64::MIN_POSITIVE).ln() + (1.0 - uniform).ln() / shape)
+    };
+    prior.iter().zip(uniforms).map(weight).collect()
 }
 
 pub(super) fn invalid_alpha(alpha: f64) -> Error {
@@ -57,24 +96,4 @@ pub(super) fn invalid_alpha(alpha: f64) -> Error {
         got: alpha.to_string(),
         expected: "a finite number above 0".to_string(),
     }
-}
-
-/// The class at quantile `u` of the proportions, among classes that still have examples.
-fn draw(log_weights: &[f64], pools: &[Vec<usize>], u: f64) -> Option<usize> {
-    let open = || (0..pools.len()).filter(|&class| !pools[class].is_empty());
-    let largest = open().map(|class| log_weights[class]).reduce(f64::max)?;
-    // For the tiniest α even logarithms overflow: then any open class is as likely as another.
-    let weight = |class: usize| match largest == f64::NEG_INFINITY {
-        true => 1.0,
-        false => (log_weights[class] - largest).exp(),
-    };
-    let mut left = u * open().map(weight).sum::<f64>();
-    for class in open() {
-        left -= weight(class);
-        if left < 0.0 {
-            return Some(class);
-        }
-    }
-    // Rounding can leave a tiny rest: it belongs to the last class that has any weight.
-    open().rfind(|&class| weight(class) > 0.0)
 }

@@ -1,14 +1,18 @@
 //! Which client gets which examples.
 //!
-//! - [`Partitioner::Dirichlet`]: label skew with concentration α, as in the paper.
+//! - [`Partitioner::Dirichlet`]: label skew with concentration α, the same for every client.
+//! - [`Partitioner::DirichletPaper`]: label skew as the paper's published loader makes it.
 //! - [`Partitioner::Iid`]: a random deal.
 //! - [`Partitioner::Natural`]: groups of examples that belong together, such as one author's; see
 //!   [`by_key`].
 //!
 //! Each client's share is then split into a training and a test part.
 
+mod balance;
 mod dirichlet;
 mod natural;
+mod published;
+mod rounding;
 
 pub use natural::by_key;
 use serde::{Deserialize, Serialize};
@@ -18,11 +22,24 @@ use crate::{Error, Result};
 
 /// How examples are spread over clients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Partitioner {
-    /// Every client draws its class proportions from a symmetric Dirichlet distribution.
+    /// Every client draws its class proportions from `Dir(α·q)`, where `q` are the shares of the
+    /// classes in the dataset (Hsu et al. 2019, arXiv 1909.06335), and gets examples in these
+    /// proportions as far as the examples that there are allow. Which number a client has makes no
+    /// difference.
     Dirichlet {
-        /// Concentration α: small means few classes per client, large means all alike.
+        /// Concentration α, above 0: small means few classes per client, large means all like the
+        /// dataset. The variance of a class's share over clients is about `q·(1 − q)/(1 + α)`.
+        #[serde(default = "default_alpha")]
+        alpha: f64,
+    },
+    /// As the paper's published loader deals: every client in turn draws proportions from the
+    /// symmetric `Dir(α·1)` and takes its examples of the classes that are left, so that classes run
+    /// out and the last clients get the rest, however large α is. With K classes of the same size
+    /// its first clients are as skewed as [`Dirichlet`](Self::Dirichlet) with K times the α.
+    DirichletPaper {
+        /// Concentration α, above 0.
         #[serde(default = "default_alpha")]
         alpha: f64,
     },
@@ -33,7 +50,7 @@ pub enum Partitioner {
     Natural,
 }
 
-/// The paper's α for heterogeneous clients.
+/// The paper's α for heterogeneous clients; there it is that of the symmetric distribution.
 fn default_alpha() -> f64 {
     1.0
 }
@@ -53,15 +70,35 @@ impl Partitioner {
     /// [`Error::InvalidOption`] for an α that is not a positive number.
     pub fn validate(&self) -> Result<()> {
         match *self {
-            Self::Dirichlet { alpha } if !(alpha.is_finite() && alpha > 0.0) => {
-                Err(dirichlet::invalid_alpha(alpha))
+            Self::Dirichlet { alpha } | Self::DirichletPaper { alpha } => {
+                match alpha.is_finite() && alpha > 0.0 {
+                    true => Ok(()),
+                    false => Err(dirichlet::invalid_alpha(alpha)),
+                }
             }
-            Self::Dirichlet { .. } | Self::Iid | Self::Natural => Ok(()),
+            Self::Iid | Self::Natural => Ok(()),
+        }
+    }
+
+    /// The same with another concentration; where there is none, [`Dirichlet`](Self::Dirichlet).
+    ///
+    /// ```
+    /// use spry_data::Partitioner;
+    ///
+    /// let published = Partitioner::DirichletPaper { alpha: 1.0 };
+    /// assert_eq!(published.with_alpha(0.1), Partitioner::DirichletPaper { alpha: 0.1 });
+    /// assert_eq!(Partitioner::Iid.with_alpha(0.1), Partitioner::Dirichlet { alpha: 0.1 });
+    /// ```
+    pub fn with_alpha(&self, alpha: f64) -> Self {
+        match self {
+            Self::DirichletPaper { .. } => Self::DirichletPaper { alpha },
+            Self::Dirichlet { .. } | Self::Iid | Self::Natural => Self::Dirichlet { alpha },
         }
     }
 
     /// Deals examples to clients; each example goes to at most one. Every client gets
-    /// `⌊examples / clients⌋`, the remainder goes to none; but `Natural` deals all, in shares as
+    /// `⌊examples / clients⌋`, the remainder goes to none (see
+    /// [`left_out`](Partition::left_out)); but `Natural` deals all, in shares as
     /// unequal as the groups.
     ///
     /// `labels` are the class numbers, `keys` what each example belongs to (empty if that is not
@@ -93,6 +130,7 @@ impl Partitioner {
         let size = labels.len() / clients;
         match *self {
             Self::Dirichlet { alpha } => dirichlet::deal(labels, clients, size, alpha, seed),
+            Self::DirichletPaper { alpha } => published::deal(labels, clients, size, alpha, seed),
             Self::Iid => {
                 let mut order: Vec<usize> = (0..labels.len()).collect();
                 seed.child("iid", 0).shuffle(&mut order);
@@ -171,6 +209,20 @@ impl Partition {
             ClientShare { train: examples, test }
         };
         Ok(Self { clients: shares.into_iter().map(split).collect() })
+    }
+
+    /// How many of a dataset's examples no client has.
+    ///
+    /// ```
+    /// use spry_data::Partition;
+    ///
+    /// let partition = Partition::from_shares(vec![vec![0, 1, 2], vec![4, 5, 6]], 0.5)?;
+    /// assert_eq!(partition.left_out(8), 2);
+    /// # Ok::<(), spry_data::Error>(())
+    /// ```
+    pub fn left_out(&self, examples: usize) -> usize {
+        let dealt = self.clients.iter().map(|share| share.train.len() + share.test.len());
+        examples.saturating_sub(dealt.sum())
     }
 
     /// Class counts per client, training and test part together: `[client][class]`.

@@ -64,9 +64,9 @@ pub enum Command {
     Import(ImportArgs),
 }
 
-/// A configuration: a preset, a file over it, single options over both.
+/// A configuration in layers: a preset, a file over it, single options over both.
 #[derive(Debug, Args)]
-pub struct ConfigArgs {
+pub struct LayerArgs {
     /// Configuration file; what it does not mention is as in the preset, or the paper.
     #[arg(value_name = "CONFIG.toml")]
     pub config: Option<PathBuf>,
@@ -78,6 +78,13 @@ pub struct ConfigArgs {
     /// Change an option, such as method.estimator.k=4; can be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub options: Vec<String>,
+}
+
+/// A configuration, and flags for options that depend on the machine.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(flatten)]
+    pub layers: LayerArgs,
 
     /// Clients that work at the same time; 0 for one per core. Does not change results.
     #[arg(long, value_name = "N")]
@@ -150,24 +157,21 @@ pub struct SweepArgs {
 
 #[derive(Debug, Args)]
 pub struct PartitionArgs {
-    /// Configuration file; its `[dataset]` table counts.
-    #[arg(value_name = "CONFIG.toml", required_unless_present = "dataset")]
-    pub config: Option<PathBuf>,
+    // Flags count more than its options.
+    #[command(flatten)]
+    pub layers: LayerArgs,
 
-    /// A known dataset, the bundled synthetic_news, or a directory or hub id.
+    /// A known dataset, the bundled synthetic_news, or a directory or hub id; the same as --set
+    /// dataset=NAME, and like it brings the dataset's own defaults.
     #[arg(long)]
     pub dataset: Option<String>,
 
-    /// Change an option, such as dataset.label_column=topic; can be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub options: Vec<String>,
-
-    /// Number of clients [default: the paper's for this dataset].
+    /// Number of clients [default: the configuration's].
     #[arg(long, value_name = "N")]
     pub clients: Option<usize>,
 
     /// Deal by a Dirichlet distribution of this concentration: small means few classes per client
-    /// [default: as in the paper, for most datasets 1].
+    /// [default: as the configuration says; without one 1].
     #[arg(long, value_name = "A")]
     pub alpha: Option<f64>,
 
@@ -179,9 +183,9 @@ pub struct PartitionArgs {
     #[arg(long, value_name = "N")]
     pub max_examples: Option<usize>,
 
-    /// Seed.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    /// Seed of the deal [default: the configuration's `dataset.seed`, or else its `seed`].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 
     /// Write a picture.
     #[arg(long, value_name = "OUT.svg")]
@@ -210,13 +214,14 @@ pub struct ProfileArgs {
     #[arg(long, default_value_t = 64)]
     pub seq: usize,
 
-    /// What is trained: all, group:N (one group of adapters, from 0 by depth), or head.
-    #[arg(long, default_value = "all")]
-    pub trains: String,
+    /// What is trained: all, group:N (one group of adapters, from 0 by depth), or head [default:
+    /// all].
+    #[arg(long)]
+    pub trains: Option<String>,
 
-    /// Directions per step.
-    #[arg(short, long, default_value_t = 1)]
-    pub k: usize,
+    /// Directions per step, for an estimator that has some [default: 1].
+    #[arg(short, long)]
+    pub k: Option<usize>,
 
     /// Steps that are timed.
     #[arg(long, default_value_t = 10)]

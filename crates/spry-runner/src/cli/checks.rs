@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use burn::tensor::DType;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
+use spry_core::estimators::EstimatorConfig;
 use spry_data::files::write_atomically;
 use spry_data::{Hub, Partition, Partitioner};
 use spry_models::case::{Case, Deviation};
-use spry_runner::config::DatasetConfig;
 use spry_runner::config::layers::explained;
 use spry_runner::profile::{self, ProfileOptions};
 use spry_runner::text::{cell, mebibytes};
@@ -20,30 +20,44 @@ use super::args::{PartitionArgs, Precision, ProfileArgs, VerifyArgs};
 /// Clients that the table shows; the picture and the JSON have all.
 const SHOWN_CLIENTS: usize = 40;
 
-pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
-    let mut config = RunConfig::default();
-    if let Some(path) = &args.config {
-        config = config.with_file(path)?;
+impl PartitionArgs {
+    /// The configuration: the layers, then the flags.
+    fn config(&self) -> Result<RunConfig> {
+        let layers = &self.layers;
+        let is_given = [&layers.preset, &self.dataset].into_iter().any(Option::is_some);
+        if !is_given && layers.config.is_none() && layers.options.is_empty() {
+            return Err(Error::Input(
+                "there is nothing to deal: give a CONFIG.toml, --preset NAME or --dataset NAME"
+                    .to_string(),
+            ));
+        }
+        let name = self.dataset.iter().map(|name| format!("dataset.name={name}"));
+        let options: Vec<String> = name.chain(layers.options.iter().cloned()).collect();
+        let mut config = layers.with_file(layers.start()?)?.with_assignments(&options)?;
+        config.dataset.validate()?;
+        let dataset = &mut config.dataset;
+        dataset.num_clients = self.clients.unwrap_or(dataset.num_clients);
+        dataset.max_examples = self.max_examples.or(dataset.max_examples);
+        dataset.seed = self.seed.or(dataset.seed);
+        dataset.partitioner = match (self.iid, self.alpha) {
+            (true, _) => Partitioner::Iid,
+            (false, Some(alpha)) => dataset.partitioner.with_alpha(alpha),
+            (false, None) => dataset.partitioner,
+        };
+        if dataset.max_examples == Some(0) {
+            return Err(Error::Input("`max_examples` is 0, but must be at least 1".to_string()));
+        }
+        Ok(config)
     }
-    let name = args.dataset.iter().map(|name| format!("dataset.name={name}"));
-    let options: Vec<String> = name.chain(args.options.iter().cloned()).collect();
-    let defaults = config.with_assignments(&options)?.dataset;
-    defaults.validate()?;
-    let partitioner = match (args.iid, args.alpha) {
-        (true, _) => Partitioner::Iid,
-        (false, Some(alpha)) => Partitioner::Dirichlet { alpha },
-        (false, None) => defaults.partitioner,
-    };
-    let config = DatasetConfig {
-        num_clients: args.clients.unwrap_or(defaults.num_clients),
-        max_examples: args.max_examples.or(defaults.max_examples),
-        partitioner,
-        ..defaults
-    };
-    let dataset = inputs::load_dataset(&config, hub, args.seed)?;
+}
+
+pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
+    let RunConfig { seed, dataset: config, .. } = args.config()?;
+    let dataset = inputs::load_dataset(&config, hub, seed)?;
     let (labels, classes) = (dataset.labels(), dataset.classes());
-    let clients = inputs::partition(&config, &dataset, hub, args.seed)?;
-    let counts = Partition { clients }.class_counts(&labels, classes.len());
+    let partition = Partition { clients: inputs::partition(&config, &dataset, hub, seed)? };
+    let left_out = partition.left_out(dataset.len());
+    let counts = partition.class_counts(&labels, classes.len());
 
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
@@ -68,9 +82,14 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut text = table.to_string();
+    text += &match left_out {
+        0 => "\nevery example goes to a client".to_string(),
+        count => format!("\n{count} of {} examples go to no client", dataset.len()),
+    };
     if let Some(path) = &args.plot {
-        let how = match partitioner {
+        let how = match config.partitioner {
             Partitioner::Dirichlet { alpha } => format!("Dirichlet, α = {alpha}"),
+            Partitioner::DirichletPaper { alpha } => format!("the paper's Dirichlet, α = {alpha}"),
             Partitioner::Iid => "uniformly at random".to_string(),
             Partitioner::Natural => {
                 let key = config.layout.key_column.as_deref().unwrap_or("group");
@@ -82,17 +101,42 @@ pub fn partition(args: &PartitionArgs, hub: &Hub) -> Result<Output> {
         write_atomically(path, svg.as_bytes())?;
         text += &format!("\nwritten to {}", path.display());
     }
-    let json = json!({"dataset": dataset.name(), "classes": classes, "counts": counts});
+    let json = json!({
+        "dataset": dataset.name(),
+        "partitioner": config.partitioner,
+        "seed": config.seed(seed),
+        "classes": classes,
+        "counts": counts,
+        "examples": dataset.len(),
+        "left_out": left_out,
+    });
     Output::new(text, json)
 }
 
+/// Fails for a flag that the estimator would have no use for.
+fn check_profile(args: &ProfileArgs) -> Result<()> {
+    let name = &args.estimator;
+    let is_inference = name == profile::INFERENCE;
+    // A name that is none is reported later.
+    let estimator = serde_json::from_value::<EstimatorConfig>(json!({"name": name}));
+    let has_no_number = estimator.is_ok_and(|estimator| estimator.with_directions(1).is_none());
+    if args.k.is_some() && (is_inference || has_no_number) {
+        return Err(Error::Input(format!("-k has no effect: {name} has no number of directions")));
+    }
+    if args.trains.is_some() && is_inference {
+        return Err(Error::Input(format!("--trains has no effect: {name} trains nothing")));
+    }
+    Ok(())
+}
+
 pub fn profile(args: &ProfileArgs) -> Result<Output> {
+    check_profile(args)?;
     let device = spry_core::device::parse(&args.device).map_err(explained)?;
     let (folder, config) = (args.model.as_deref(), args.random_weights.as_deref());
     let options = ProfileOptions {
         estimator: args.estimator.clone(),
-        trains: args.trains.clone(),
-        k: args.k,
+        trains: args.trains.clone().unwrap_or_else(|| "all".to_string()),
+        k: args.k.unwrap_or(1),
         batch: args.batch,
         seq: args.seq,
         iterations: args.iterations,

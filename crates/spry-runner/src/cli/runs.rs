@@ -14,7 +14,25 @@ use spry_runner::text::path_text;
 use spry_runner::{Error, Result, Run, RunConfig, Summary, exchange, presets, signals};
 
 use super::Output;
-use super::args::{CompareArgs, ConfigArgs, ImportArgs, ResumeArgs, RunArgs, SweepArgs};
+use super::args::{CompareArgs, ConfigArgs, ImportArgs, LayerArgs, ResumeArgs, RunArgs, SweepArgs};
+
+impl LayerArgs {
+    /// Where the layers start: the preset, or the defaults.
+    pub fn start(&self) -> Result<RunConfig> {
+        match &self.preset {
+            Some(name) => presets::find(name)?.config(),
+            None => Ok(RunConfig::default()),
+        }
+    }
+
+    /// The file over a configuration.
+    pub fn with_file(&self, config: RunConfig) -> Result<RunConfig> {
+        match &self.config {
+            Some(path) => config.with_file(path),
+            None => Ok(config),
+        }
+    }
+}
 
 impl ConfigArgs {
     /// The configuration: the defaults or a preset, then the file, then options and flags.
@@ -24,28 +42,27 @@ impl ConfigArgs {
 
     /// The same without the options on the command line.
     fn base(&self) -> Result<RunConfig> {
-        if self.preset.is_none() && self.config.is_none() && self.options.is_empty() {
+        self.check_given()?;
+        self.layers.with_file(self.layers.start()?)
+    }
+
+    fn check_given(&self) -> Result<()> {
+        let layers = &self.layers;
+        if layers.preset.is_none() && layers.config.is_none() && layers.options.is_empty() {
             return Err(Error::Input(
                 "there is nothing to run: give a CONFIG.toml, or --preset NAME (`spry presets` \
                  lists them, `spry run --preset smoke` takes seconds)"
                     .to_string(),
             ));
         }
-        let config = match &self.preset {
-            Some(name) => presets::find(name)?.config()?,
-            None => RunConfig::default(),
-        };
-        match &self.config {
-            Some(path) => config.with_file(path),
-            None => Ok(config),
-        }
+        Ok(())
     }
 
     /// All options, those with flags of their own last.
     fn assignments(&self) -> Vec<String> {
         let jobs = self.jobs.map(|jobs| format!("jobs={jobs}"));
         let device = self.device.as_ref().map(|device| format!("device={device}"));
-        self.options.iter().cloned().chain(jobs).chain(device).collect()
+        self.layers.options.iter().cloned().chain(jobs).chain(device).collect()
     }
 }
 
@@ -61,7 +78,27 @@ pub fn import(args: &ImportArgs, hub: &Hub, is_for_machines: bool) -> Result<Out
             args.adapter.display()
         )));
     }
-    let config = exchange::with_adapter(args.run.config.config()?, &args.adapter)?;
+    args.run.config.check_given()?;
+    let layers = &args.run.config.layers;
+    let start = layers.start()?;
+    // The adapter knows its model; only what a file or an option says counts more.
+    let mut unnamed = start.clone();
+    unnamed.model.name_or_path = String::new();
+    let mut config = layers.with_file(unnamed)?.with_assignments(&options)?;
+    if config.model.name_or_path.is_empty() {
+        let of_adapter = exchange::base_model(&args.adapter)?;
+        config.model.name_or_path = of_adapter.unwrap_or(start.model.name_or_path);
+        tracing::info!("the adapter is for the model {}", config.model.name_or_path);
+    }
+    let of_file = config.peft.clone();
+    let config = exchange::with_adapter(config, &args.adapter)?;
+    if of_file != start.peft && of_file != config.peft {
+        return Err(Error::Input(format!(
+            "`peft` is given, but is not that of the adapter in {}; leave it out, it comes from \
+             the adapter",
+            args.adapter.display()
+        )));
+    }
     begin(config, &args.run, hub, is_for_machines)
 }
 
@@ -100,8 +137,22 @@ fn report(summary: &Summary, folder: &Path) -> Result<Output> {
     Output::new(text, json)
 }
 
+/// The key of an option such as `seed=1`.
+fn key_of(option: &str) -> &str {
+    option.split('=').next().unwrap_or_default().trim()
+}
+
 pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Output> {
     let (base, options) = (args.config.base()?, args.config.assignments());
+    let is_given = |key: &str| options.iter().any(|option| key_of(option) == key);
+    if is_given("experiment") {
+        return Err(Error::Input(
+            "--set experiment has no effect in a sweep: it is the cell's name".to_string(),
+        ));
+    }
+    if is_given("seed") && !args.seeds.is_empty() {
+        return Err(Error::Input("--set seed and --seeds exclude each other".to_string()));
+    }
     let sweep = Sweep::new(&base, &options, &args.grid, &args.seeds, &args.out)?;
     let todo = sweep.todo()?;
     let (count, mut failures) = (todo.len(), Vec::new());

@@ -4,7 +4,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use spry_data::question_answering::decode::DecodeConfig;
 use spry_data::spec::TEXT_AND_LABEL;
 use spry_data::{DatasetSpec, Layout, Partition, Partitioner, Task};
+use spry_strategies::options::shortened;
 
+use super::layers::QUOTED;
 use crate::{Error, Result, bundled};
 
 /// A dataset and its clients. Options that are not given are those of the dataset, where it is
@@ -29,6 +31,9 @@ pub struct DatasetConfig {
     pub num_clients: usize,
     /// How they are dealt.
     pub partitioner: Partitioner,
+    /// Seed of the random sample and of the deal; if there is none, the run's. With one, runs with
+    /// other seeds have the same clients.
+    pub seed: Option<u64>,
     /// Share of a client's examples that it trains on; it is tested on the rest.
     pub train_share: f64,
     /// Options of question answering; none for other tasks.
@@ -67,6 +72,7 @@ struct DatasetOptions {
     max_examples: Option<usize>,
     num_clients: Option<usize>,
     partitioner: Option<Partitioner>,
+    seed: Option<u64>,
     train_share: Option<f64>,
     question_answering: Option<QuestionAnsweringConfig>,
 }
@@ -99,6 +105,7 @@ impl From<DatasetOptions> for DatasetConfig {
             max_examples: options.max_examples,
             num_clients: options.num_clients.unwrap_or(defaults.num_clients),
             partitioner: options.partitioner.unwrap_or(defaults.partitioner),
+            seed: options.seed,
             train_share: options.train_share.unwrap_or(defaults.train_share),
             // What an earlier layer filled in for another task says nothing.
             question_answering: match layout.task {
@@ -135,6 +142,7 @@ impl DatasetConfig {
             max_examples: None,
             num_clients,
             partitioner: spec.partitioner,
+            seed: None,
             train_share: Partition::TRAIN_SHARE,
             question_answering: answering(spec.task),
         }
@@ -168,6 +176,11 @@ impl DatasetConfig {
         }
     }
 
+    /// The seed of sample and deal in a run with the seed `run`.
+    pub fn seed(&self, run: u64) -> u64 {
+        self.seed.unwrap_or(run)
+    }
+
     /// Tokens that consecutive windows of a context share.
     pub fn doc_stride(&self) -> usize {
         let stride = self.question_answering.and_then(|options| options.doc_stride);
@@ -185,7 +198,9 @@ impl DatasetConfig {
             let prefix = format!("`{table}.");
             move |error: spry_data::Error| Error::Input(error.to_string().replacen('`', &prefix, 1))
         };
+        self.check_name()?;
         self.layout.validate().map_err(of("dataset"))?;
+        self.check_bundled()?;
         self.partitioner.validate().map_err(of("dataset.partitioner"))?;
         if !(self.train_share > 0.0 && self.train_share <= 1.0) {
             return Err(Error::Input(format!(
@@ -219,6 +234,52 @@ impl DatasetConfig {
                  that says which examples belong together"
                     .to_string(),
             ));
+        }
+        Ok(())
+    }
+}
+
+impl DatasetConfig {
+    /// Fails if options contradict what the name stands for, or could not be honoured.
+    fn check_name(&self) -> Result<()> {
+        let known = DatasetSpec::find(&self.name).ok();
+        let name = shortened(&self.name, QUOTED);
+        if self.is_stand_in() && known.is_none() {
+            return Err(Error::Input(format!(
+                "`dataset.source` is {SYNTHETIC}, which takes the place of a known dataset, but \
+                 `{name}` is none; `dataset.name` may be one of {}, or leave out the source to \
+                 use your own data",
+                DatasetSpec::names()
+            )));
+        }
+        // A source of one's own may have another task and other columns.
+        let is_own = self.source.is_some() && !self.is_stand_in();
+        if let Some(known) = known
+            && !is_own
+            && known.task != self.layout.task
+        {
+            return Err(Error::Input(format!(
+                "`dataset.task` is {}, but `{name}` is a dataset for {}; leave it out, or name \
+                 another dataset",
+                self.layout.task, known.task
+            )));
+        }
+        Ok(())
+    }
+
+    /// Fails if something is said of the files of a dataset that has none.
+    fn check_bundled(&self) -> Result<()> {
+        if self.is_bundled() {
+            let name = &self.name;
+            let table = |layout: &Layout| serde_json::to_value(layout).unwrap_or_default();
+            let (own, bundled) = (table(&self.layout), table(&Self::new(&self.name).layout));
+            let keys = own.as_object().into_iter().flatten();
+            if let Some((key, _)) = keys.into_iter().find(|(key, value)| bundled[*key] != **value) {
+                return Err(Error::Input(format!(
+                    "`dataset.{key}` has no effect on `{name}`, which is generated and has no \
+                     files; leave it out, or say in `dataset.source` where the files are"
+                )));
+            }
         }
         Ok(())
     }

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use serde_json::Value;
 use spry_core::Error as CoreError;
+use spry_data::guard;
 use spry_strategies::METHODS;
-use spry_strategies::options::{changed, expand_short_names, table_of};
+use spry_strategies::options::{changed, check_depth, expand_short_names, shortened, table_of};
 
-use super::RunConfig;
+use super::{RunConfig, nesting};
 use crate::nearest::{suggestion, suggestion_in};
 use crate::{Error, Result};
 
@@ -19,6 +20,12 @@ const LEARNING_RATE: &str = "learning_rate";
 /// How an option without a value is written.
 const NONE: &str = "none";
 
+/// Most bytes of a configuration file; a thousand class names are some 20,000.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Most characters of what a user wrote that a message repeats.
+pub(crate) const QUOTED: usize = 80;
+
 impl RunConfig {
     /// The configuration with the options of a TOML file changed.
     ///
@@ -27,7 +34,7 @@ impl RunConfig {
     /// As [`with_options`](Self::with_options), and if the file cannot be read; the message names
     /// the file.
     pub fn with_file(&self, path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = guard::read_text(path, LARGEST_FILE)?;
         self.with_toml(&text).map_err(|error| match error {
             Error::Input(message) => Error::Input(format!("{}: {message}", path.display())),
             other => Error::Input(format!("{}: {}", path.display(), other.line())),
@@ -38,15 +45,19 @@ impl RunConfig {
     ///
     /// # Errors
     ///
-    /// As [`with_options`](Self::with_options), and if the text is not TOML.
+    /// As [`with_options`](Self::with_options), and if the text is not TOML, or nested deeper than
+    /// any option is.
     pub fn with_toml(&self, text: &str) -> Result<Self> {
+        // Parsing recurses, and so does letting go of what was parsed.
+        nesting::check(text)?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
             let line = line.map_or(String::new(), |line| format!("line {line}: "));
-            Error::Input(format!("{line}{}", error.message()))
+            Error::Input(format!("{line}{}", shortened(error.message(), 5 * QUOTED)))
         })?;
         let table = toml::Value::Table(table);
         if let Some(key) = non_finite(&table) {
+            let key = shortened(&key, QUOTED);
             return Err(Error::Input(format!("`{key}` is not a finite number")));
         }
         let mut options = serde_json::to_value(table).map_err(CoreError::objective)?;
@@ -72,12 +83,13 @@ impl RunConfig {
     /// the parts of a method. Naming another method or dataset replaces the old one's options by
     /// the new one's defaults. `learning_rate` sets the rate where the method has its gradient
     /// steps: on the clients, or on the server if clients send gradients; a rate that is given by
-    /// its own key counts more.
+    /// its own key counts more. Where an option is a list, `"a"`, `"a,b"` and `1` are lists, too.
     ///
     /// # Errors
     ///
     /// [`Error::Input`], naming the key, what is allowed, and the nearest match.
     pub fn with_options(&self, mut options: Value) -> Result<Self> {
+        check_depth(&options).map_err(explained)?;
         let table = serde_json::to_value(self).map_err(CoreError::objective)?;
         expand_short_names(&mut options, &table);
         // The model's name has Hugging Face's key.
@@ -105,6 +117,7 @@ impl RunConfig {
             })?;
         if let Some(rate) = rate {
             let Some(rate) = rate.as_f64() else {
+                let rate = shortened(&rate.to_string(), QUOTED);
                 return Err(Error::Input(format!("`{LEARNING_RATE}` is {rate}, not a number")));
             };
             config.method = config.method.with_learning_rate(rate);
@@ -153,6 +166,7 @@ pub(crate) fn find_method(name: &str) -> Result<spry_strategies::Method> {
         let names = || METHODS.iter().map(|spec| spec.name);
         let known: Vec<&str> = names().collect();
         let hint = suggestion(name, names());
+        let name = shortened(name, QUOTED);
         Error::Input(format!(
             "`method.name` is `{name}`, but must be one of {}{hint}",
             known.join(", ")

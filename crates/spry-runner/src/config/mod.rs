@@ -6,10 +6,12 @@
 //! - [`dataset`]: the part about data.
 //! - [`layers`]: from TOML and `key=value` to a configuration, and back.
 //! - `flat`: where two configurations differ.
+//! - `nesting`: how deep a file nests.
 
 pub mod dataset;
 mod flat;
 pub mod layers;
+mod nesting;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use spry_core::SimulationConfig;
 use spry_models::Peft;
 use spry_strategies::Method;
+use spry_strategies::options::shortened;
 
 use crate::{Error, Result, bundled};
 
@@ -38,7 +41,7 @@ use crate::{Error, Result, bundled};
 pub struct RunConfig {
     /// Name that tells runs with the same dataset and method apart.
     pub experiment: String,
-    /// Seed of everything random.
+    /// Seed of everything random; but for the data that of the dataset counts, if it has one.
     pub seed: u64,
     /// Number of rounds.
     pub num_server_rounds: u64,
@@ -204,7 +207,7 @@ impl RunConfig {
         if self.experiment.split(['/', '\\']).any(is_odd) {
             return Err(Error::Input(format!(
                 "`experiment` is `{}`, but must be usable as the name of a folder",
-                self.experiment
+                shortened(&self.experiment, layers::QUOTED)
             )));
         }
         self.simulation().validate()?;
@@ -212,6 +215,30 @@ impl RunConfig {
         spry_core::device::parse(&self.device).map_err(layers::explained)?;
         self.peft.validate()?;
         Ok(self.method.validate()?)
+    }
+
+    /// What is set and has no effect beside the other options, each with the reason.
+    ///
+    /// ```
+    /// use spry_runner::RunConfig;
+    ///
+    /// let config = RunConfig::default().with_assignments(&["peft.lora_dropout=0.1"])?;
+    /// assert!(config.without_effect()[0].starts_with("`peft.lora_dropout` has no effect"));
+    /// assert!(config.with_assignments(&["model.dropout=true"])?.without_effect().is_empty());
+    /// # Ok::<(), spry_runner::Error>(())
+    /// ```
+    pub fn without_effect(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Peft::Lora(lora) = &self.peft
+            && lora.lora_dropout > 0.0
+            && !self.model.dropout
+        {
+            notes.push(
+                "`peft.lora_dropout` has no effect without `model.dropout`, which is false"
+                    .to_string(),
+            );
+        }
+        notes
     }
 
     /// The configuration with local directories as absolute paths, so that it means the same

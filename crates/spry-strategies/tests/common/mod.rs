@@ -96,7 +96,8 @@ pub fn tiny_bert() -> Problem {
     let model = PeftModel::new(model, Peft::Lora(LoraConfig::default())).unwrap();
     let tokenizer = TextTokenizer::load(&folder, 32).unwrap();
     let examples = Arc::new(tokenizer.encode(&news.examples).unwrap());
-    let dealt = Partitioner::Dirichlet { alpha: 1.0 }.deal(&news.labels(), &[], 20, &Seed::new(0));
+    let dealt =
+        Partitioner::DirichletPaper { alpha: 1.0 }.deal(&news.labels(), &[], 20, &Seed::new(0));
     let partition = Partition::from_shares(dealt.unwrap(), Partition::TRAIN_SHARE).unwrap();
     let params = model.trainable(&Seed::new(0).child("adapter", 0)).unwrap();
     let clients = Box::new(move || {
