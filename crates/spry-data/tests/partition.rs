@@ -36,11 +36,13 @@ proptest! {
     ) {
         let clients = 1 + (client_share * (examples - 1) as f64) as usize;
         let labels = labels(examples, classes, seed);
-        let partitioner = Partitioner::Dirichlet { alpha: 10f64.powf(log_alpha) };
-        let shares = partitioner.deal(&labels, &[], clients, &Seed::new(seed)).unwrap();
-        check(&shares, examples, clients)?;
-        let again = partitioner.deal(&labels, &[], clients, &Seed::new(seed)).unwrap();
-        prop_assert_eq!(shares, again);
+        let alpha = 10f64.powf(log_alpha);
+        for partitioner in [Partitioner::Dirichlet { alpha }, Partitioner::DirichletPaper { alpha }] {
+            let shares = partitioner.deal(&labels, &[], clients, &Seed::new(seed)).unwrap();
+            check(&shares, examples, clients)?;
+            let again = partitioner.deal(&labels, &[], clients, &Seed::new(seed)).unwrap();
+            prop_assert_eq!(shares, again);
+        }
     }
 
     #[test]
@@ -97,7 +99,7 @@ fn skew(alpha: f64) -> f64 {
     let (examples, classes, clients) = (8000, 4, 40);
     let labels: Vec<usize> = (0..examples).map(|i| i % classes).collect();
     let shares =
-        Partitioner::Dirichlet { alpha }.deal(&labels, &[], clients, &Seed::new(1)).unwrap();
+        Partitioner::DirichletPaper { alpha }.deal(&labels, &[], clients, &Seed::new(1)).unwrap();
     let partition = Partition::from_shares(shares, 1.0).unwrap();
     let counts = partition.class_counts(&labels, classes);
     let largest = |row: &Vec<usize>| *row.iter().max().unwrap() as f64 / 200.0;
@@ -105,7 +107,7 @@ fn skew(alpha: f64) -> f64 {
 }
 
 #[test]
-fn class_counts_follow_alpha() {
+fn class_counts_of_the_published_deal_follow_alpha() {
     let skews: Vec<f64> = [1e-6, 0.1, 1.0, 10.0, 1e6].map(skew).to_vec();
     assert!(skews.windows(2).all(|pair| pair[0] > pair[1]), "{skews:?}");
     // One class per client while classes last; the last clients take what is left over.
@@ -114,7 +116,7 @@ fn class_counts_follow_alpha() {
     assert!(skews[4] < 0.32, "{skews:?}");
 }
 
-/// The first client draws from full pools, so its counts are those of its own proportions: over
+/// With the published deal the first client draws from full pools, so its counts are those of its own proportions: over
 /// many seeds their variance must be that of a Dirichlet-multinomial distribution.
 #[test]
 fn the_first_clients_counts_have_the_dirichlet_multinomial_variance() {
@@ -123,7 +125,7 @@ fn the_first_clients_counts_have_the_dirichlet_multinomial_variance() {
     for alpha in [0.3, 1.0, 5.0] {
         let counts: Vec<f64> = (0..runs)
             .map(|run| {
-                let partitioner = Partitioner::Dirichlet { alpha };
+                let partitioner = Partitioner::DirichletPaper { alpha };
                 let shares =
                     partitioner.deal(&labels, &[], labels.len() / size, &Seed::new(run)).unwrap();
                 shares[0].iter().filter(|&&example| labels[example] == 0).count() as f64
@@ -146,8 +148,11 @@ fn the_first_clients_counts_have_the_dirichlet_multinomial_variance() {
 #[test]
 fn concentrations_that_make_no_sense_are_errors() {
     for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let result = Partitioner::Dirichlet { alpha }.deal(&[0, 1], &[], 1, &Seed::new(0));
-        assert!(matches!(result, Err(Error::InvalidOption { option: "alpha", .. })), "{alpha}");
+        for partitioner in [Partitioner::Dirichlet { alpha }, Partitioner::DirichletPaper { alpha }]
+        {
+            let result = partitioner.deal(&[0, 1], &[], 1, &Seed::new(0));
+            assert!(matches!(result, Err(Error::InvalidOption { option: "alpha", .. })), "{alpha}");
+        }
     }
     assert!(Partitioner::Iid.deal(&[0, 1], &[], 0, &Seed::new(0)).is_err());
 }

@@ -64,7 +64,8 @@ fn flags_and_options() {
             ("run ~ --out out --set cohort_size=2.5", "not a whole number", 2),
             ("run ~ --out out --set seed=-1", "not a whole number", 2),
             ("run ~ --out out --set personalized=maybe", "not true or false", 2),
-            ("run ~ --out out --set peft.target_modules=3", "not a list", 2),
+            ("run ~ --out out --set peft.target_modules=3", "target module `3`", 2),
+            ("run ~ --out out --set peft.target_modules={\"a\":3}", "not a list", 2),
             ("run ~ --out out --set learning_rate=fast", "`learning_rate`", 2),
             ("run ~ --out out --set learning_rate=-1", "`learning_rate` is -1", 2),
             ("run ~ --out out --set num_server_rounds=0", "`num_server_rounds` is 0", 2),
@@ -196,7 +197,7 @@ fn configuration_files() {
         folder.path(),
         &[
             ("run missing.toml --out out", "missing.toml: No such file", 2),
-            ("run . --out out", "error: .: Is a directory", 2),
+            ("run . --out out", ". is not a regular file", 2),
             ("run torn.toml --out out", "torn.toml: line 2", 2),
             ("run unknown.toml --out out", "did you mean `num_server_rounds`?", 2),
             ("run type.toml --out out", "type.toml: `method.estimator.k`", 2),

@@ -35,7 +35,7 @@ fn presets_are_the_papers() {
             assert_eq!(config.dataset.max_length, spec.max_length, "{name}");
             let expected = match spec.name {
                 "squad_v2" => Partitioner::Natural,
-                _ => Partitioner::Dirichlet { alpha: 1.0 },
+                _ => Partitioner::DirichletPaper { alpha: 1.0 },
             };
             assert_eq!(config.dataset.partitioner, expected, "{name}");
             assert_eq!(config.dataset.layout, spec.layout(), "{name}");

@@ -49,12 +49,11 @@ fn raked(wishes: Table<f64>, totals: &[usize]) -> Table<f64> {
     loop {
         let steps = if temperature > 1.0 { STEPS.0 } else { STEPS.1 };
         let error = rake(&wishes, &targets, &mut factors, temperature, steps);
+        // The coldest that fits; that may be one after some that do not.
         let limit = if temperature > 1.0 { RAKED } else { NEARLY_RAKED };
-        // Colder is only harder.
-        if error > limit && found.is_some() {
-            break;
+        if error <= limit || found.is_none() {
+            found = Some((factors.clone(), temperature));
         }
-        found = Some((factors.clone(), temperature));
         if temperature == 1.0 {
             break;
         }

@@ -197,6 +197,7 @@ pub fn explained(error: CoreError) -> Error {
         CoreError::InvalidOption { option, got, expected } => {
             let names = expected.strip_prefix("one of ").unwrap_or_default();
             let names = names.split(';').next().unwrap_or_default().split(", ");
+            let got = shortened(&got, QUOTED);
             let hint = suggestion(got.trim_matches('`'), names);
             Error::Input(format!("`{option}` is {got}, but must be {expected}{hint}"))
         }
