@@ -6,6 +6,9 @@ use spry_core::ParamRole;
 use spry_data::{Task, TokenBatch};
 use spry_dual::Dual;
 
+use crate::budget::Budget;
+use crate::config::Object;
+use crate::config::keys::Keys;
 use crate::{
     Error, ForwardContext, Result, TokenInput, albert, bert, distilbert, llama, opt, roberta,
 };
@@ -19,12 +22,18 @@ pub struct ModelSpec {
     pub body_prefix: &'static str,
     /// Whether a checkpoint's tensor is known to be of no use here, such as a pretraining head.
     pub is_ignorable: fn(&str) -> bool,
+    /// What the keys of `config.json` do that not all families have.
+    pub keys: Keys,
     /// Reads `config.json`.
     pub parse: ParseConfig,
     /// Hugging Face's class of the model with a sequence classification head.
     pub sequence_classification_class: &'static str,
     /// Hugging Face's class of the model with a span head, if spans are supported.
     pub question_answering_class: Option<&'static str>,
+    /// The linear layer whose outputs are the logits of the classes.
+    pub classifier: &'static str,
+    /// Whether a text is classified by its last token that is not padding.
+    pub pools_last_token: bool,
     /// Modules that are the head, for one task or the other; peft lists them as `modules_to_save`.
     pub head_modules: &'static [&'static str],
     /// Linear layers that LoRA adapts unless told otherwise: query and value.
@@ -34,8 +43,8 @@ pub struct ModelSpec {
     pub ia3_targets: [&'static str; 3],
 }
 
-/// Reads the text of a `config.json`; the error says what is wrong with it.
-pub type ParseConfig = fn(&str) -> Result<Box<dyn Architecture>, String>;
+/// Reads a `config.json`; the error says what is wrong with it.
+pub type ParseConfig = fn(&Object) -> Result<Box<dyn Architecture>, String>;
 
 /// All supported families.
 pub const SPECS: &[&ModelSpec] =
@@ -52,7 +61,7 @@ impl ModelSpec {
             let supported: Vec<&str> = SPECS.iter().map(|spec| spec.model_type).collect();
             Error::Unsupported {
                 key: "model_type",
-                got: model_type.to_string(),
+                got: crate::read::shown(model_type),
                 supported: supported.join(", "),
             }
         })
@@ -97,7 +106,11 @@ pub struct Limits {
 pub trait Architecture: std::fmt::Debug + Send + Sync {
     /// All tensors of the body and the head for a task, in order of depth. `num_labels` is the
     /// number of classes, or 2 for spans.
-    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec>;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OverBudget`] if there are more of them than the budget has.
+    fn tensors(&self, task: Task, num_labels: usize, budget: Budget) -> Result<Vec<TensorSpec>>;
 
     /// What the model can take.
     fn limits(&self) -> Limits;
@@ -107,6 +120,12 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
 
     /// The position of each token, `[batch · seq]`, where it is not simply 0, 1, 2, … in each row.
     fn position_ids(&self, _batch: &TokenBatch) -> Option<Vec<i64>> {
+        None
+    }
+
+    /// The padding token as the configuration names it, for families that [classify a text by its
+    /// last token](ModelSpec::pools_last_token).
+    fn pad_token_id(&self) -> Option<i64> {
         None
     }
 
@@ -239,14 +258,43 @@ pub enum TensorKind {
     Bias,
 }
 
-/// A list of tensors in the making.
-#[derive(Default)]
-pub(crate) struct TensorList(pub(crate) Vec<TensorSpec>);
+/// A list of tensors in the making, which stops growing when its budget is used up.
+pub(crate) struct TensorList {
+    tensors: Vec<TensorSpec>,
+    budget: Result<Budget>,
+}
 
 impl TensorList {
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self { tensors: Vec::new(), budget: Ok(budget) }
+    }
+
+    /// The list, if all fits into the budget.
+    pub(crate) fn finish(self) -> Result<Vec<TensorSpec>> {
+        self.budget.map(|_| self.tensors)
+    }
+
     pub(crate) fn push(&mut self, path: String, shape: Vec<usize>, kind: TensorKind) {
+        let Ok(budget) = &mut self.budget else { return };
+        // The values come out of the budget where it is known which of them are allocated.
+        let mut numbers = Budget::OF_FILE;
+        let taken = budget.take_name(&path).and_then(|()| numbers.take_values(&path, &shape));
+        if let Err(error) = taken {
+            self.budget = Err(error);
+            return;
+        }
         let role = ParamRole::Adapter;
-        self.0.push(TensorSpec { path, shape, kind, role, is_optional: false });
+        self.tensors.push(TensorSpec { path, shape, kind, role, is_optional: false });
+    }
+
+    /// Adds what belongs to each of so many layers, until the budget is used up.
+    pub(crate) fn layers(&mut self, count: usize, mut add: impl FnMut(&mut Self, usize)) {
+        for index in 0..count {
+            if self.budget.is_err() {
+                return;
+            }
+            add(self, index);
+        }
     }
 
     /// Weight `[out, in]` and bias of a linear layer.
@@ -291,9 +339,9 @@ impl TensorList {
 
     /// Runs `build`, and marks what it adds as optional, in the given role.
     pub(crate) fn optional(&mut self, role: ParamRole, build: impl FnOnce(&mut Self)) {
-        let start = self.0.len();
+        let start = self.tensors.len();
         build(self);
-        for tensor in &mut self.0[start..] {
+        for tensor in &mut self.tensors[start..] {
             tensor.role = role;
             tensor.is_optional = true;
         }

@@ -80,7 +80,7 @@ impl Case {
     /// supported.
     pub fn load(folder: &Path, device: &Device, dtype: DType) -> Result<Self> {
         let path = folder.join("case.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = crate::read::text(&path)?;
         let unusable =
             |reason: String| Error::Config { location: path.display().to_string(), reason };
         let case: CaseFile =

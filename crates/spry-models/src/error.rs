@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::read::shown;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -51,15 +53,61 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A model's weights are in PyTorch's own format.
+    /// Files that an index lists are not there, and the model needs them.
+    #[error("{path} lists {files}, which the model needs and which cannot be read: {reason}", path = .path.display())]
+    MissingFiles {
+        /// The index.
+        path: PathBuf,
+        /// Names of the files.
+        files: String,
+        /// Why the first of them cannot be read.
+        reason: String,
+    },
+    /// Weights are in another format.
     #[error(
-        "{path} is PyTorch's own format, which is not read; convert it in Python by \
-         `AutoModel.from_pretrained(folder).save_pretrained(folder)`",
+        "{path} is not read: only safetensors are; convert it in Python by `{how}`",
         path = .path.display()
     )]
     NotSafetensors {
         /// The file.
         path: PathBuf,
+        /// How to make what is read.
+        how: &'static str,
+    },
+    /// A file has yet to be fetched by Git LFS.
+    #[error(
+        "{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder, or \
+         download the file",
+        path = .path.display()
+    )]
+    Pointer {
+        /// The pointer.
+        path: PathBuf,
+    },
+    /// A file asks for more tensors, longer names or larger ones than it may.
+    #[error(
+        "tensor `{name}` is {reason} {budget}; does config.json belong to this model?",
+        name = shown(.name)
+    )]
+    OverBudget {
+        /// The tensor.
+        name: String,
+        /// What is too much.
+        reason: String,
+        /// For what.
+        budget: &'static str,
+    },
+    /// A weight of a checkpoint is no number that can be computed with.
+    #[error("{path}: value {index} of tensor `{name}` is {value}; the checkpoint is damaged", path = .path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Which of its values, in row-major order, from 0 on.
+        index: usize,
+        /// What it is.
+        value: String,
     },
     /// A checkpoint lacks tensors that the model needs.
     #[error(
@@ -131,9 +179,9 @@ pub enum Error {
         /// What is allowed.
         expected: String,
     },
-    /// A file cannot be written.
+    /// A file cannot be read or written, for a reason that is not the system's.
     #[error(transparent)]
-    Write(#[from] spry_data::Error),
+    Data(spry_data::Error),
     /// A batch does not fit the model.
     #[error("the batch does not fit the model: {reason}")]
     Batch {
@@ -146,6 +194,15 @@ impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |reason| Self::Io { path, reason }
+    }
+}
+
+impl From<spry_data::Error> for Error {
+    fn from(error: spry_data::Error) -> Self {
+        match error {
+            spry_data::Error::Io { path, reason } => Self::Io { path, reason },
+            other => Self::Data(other),
+        }
     }
 }
 

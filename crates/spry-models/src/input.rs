@@ -24,7 +24,8 @@ pub struct TokenInput {
     pub mask: AttentionMask,
     /// The first token of each text, as a row of `[batch · seq, hidden]`.
     pub first_tokens: Tensor<1, Int>,
-    /// The last token of each text that is not padding, as a row of `[batch · seq, hidden]`.
+    /// The last token of each text that is neither masked nor [padding](Model::padding), as a row of
+    /// `[batch · seq, hidden]`.
     pub last_tokens: Tensor<1, Int>,
     /// Angles of the rotary position embedding, for families that have it.
     pub rotary: Option<RotaryTable>,
@@ -45,11 +46,9 @@ impl TokenInput {
             |values: Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(values, shape), device);
         let mask = TensorData::new(batch.attention_mask.clone(), shape);
         let mask = Tensor::<2>::from_data(mask, (device, dtype));
-        let last = |(row, mask): (usize, &[f32])| {
-            let last = mask.iter().rposition(|&mask| mask > 0.0).unwrap_or(batch.seq - 1);
-            row * batch.seq + last
-        };
-        let last_tokens = batch.attention_mask.chunks(batch.seq).enumerate().map(last);
+        let rows = batch.input_ids.chunks(batch.seq).zip(batch.attention_mask.chunks(batch.seq));
+        let last = |(row, (ids, mask))| row * batch.seq + last_token(ids, mask, model.padding());
+        let last_tokens = rows.enumerate().map(last);
         let frequencies = architecture.rotary_frequencies();
         Ok(Self {
             input_ids: ints(batch.input_ids.clone()),
@@ -102,6 +101,11 @@ impl TokenInput {
             })
             .collect();
         let starts = ends.iter().zip(&lengths).map(|(end, length)| end - length);
+        let rows = batch.input_ids.chunks(batch.seq).zip(batch.attention_mask.chunks(batch.seq));
+        let last_tokens = starts
+            .clone()
+            .zip(rows)
+            .map(|(start, (ids, mask))| start + last_token(ids, mask, model.padding()));
         let frequencies = architecture.rotary_frequencies();
         let in_text = || lengths.iter().flat_map(|&length| 0..length);
         Ok(Some(Self {
@@ -109,7 +113,7 @@ impl TokenInput {
             token_type_ids: ints(&batch.token_type_ids),
             position_ids: Some(ints(&positions)),
             first_tokens: indices(starts, device),
-            last_tokens: indices(ends.iter().map(|end| end - 1), device),
+            last_tokens: indices(last_tokens, device),
             rotary: frequencies
                 .map(|frequencies| RotaryTable::new(in_text(), frequencies, (device, dtype))),
             mask: AttentionMask::packed(lengths, architecture.is_causal()),
@@ -125,6 +129,15 @@ impl TokenInput {
     pub fn lengths(&self) -> Option<&[usize]> {
         self.mask.lengths()
     }
+}
+
+/// The last token of a row that the mask lets through and that is not the padding token, as Python
+/// looks for it; the first that the mask lets through if all are padding.
+fn last_token(ids: &[i64], mask: &[f32], padding: Option<i64>) -> usize {
+    let is_text = |place: &usize| mask[*place] > 0.0;
+    let is_word = |place: &usize| is_text(place) && Some(ids[*place]) != padding;
+    let (last, first) = ((0..ids.len()).rev().find(is_word), (0..ids.len()).find(is_text));
+    last.or(first).unwrap_or(ids.len() - 1)
 }
 
 fn indices(rows: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {

@@ -10,14 +10,16 @@
 //! 2. [`checkpoint`]: safetensors files in and out.
 //! 3. [`model`]: a [`Model`]: an architecture with its weights, from a Hugging Face directory.
 //! 4. [`forward`]: [`ForwardContext`]: weights, adapters and dropout during one pass.
-//! 5. [`config`]: what the families' configurations have in common.
+//! 5. [`config`]: what the families' configurations have in common: what each key does, and what
+//!    the classes are called; [`budget`]: what a file may make this crate allocate.
 //! 6. The families, one folder each: [`bert`], [`roberta`], [`distilbert`], [`albert`], [`llama`],
 //!    [`opt`]; they are made of the blocks in `layers`.
 //! 7. [`peft`]: LoRA, IA3, BitFit, head only, full finetuning.
 //! 8. [`peft_model`]: [`PeftModel`]: a model with a finetuning method.
 //! 9. [`objective`]: the loss of a batch as an [`Objective`](spry_core::Objective).
 //! 10. [`text_client`], [`question_client`]: clients that hold a share of a dataset.
-//! 11. [`case`]: reference cases from PyTorch, to check a model against.
+//! 11. [`exported`]: the configuration of a model that is written for Python.
+//! 12. [`case`]: reference cases from PyTorch, to check a model against.
 //!
 //! # Example
 //!
@@ -56,22 +58,27 @@
 pub mod albert;
 pub mod architecture;
 pub mod bert;
+pub mod budget;
 pub mod case;
 pub mod checkpoint;
 pub mod config;
 pub mod distilbert;
 pub mod error;
+pub mod exported;
 pub mod forward;
 pub mod input;
 mod layers;
 pub mod llama;
+mod loading;
 pub mod model;
+pub mod note;
 pub mod objective;
 pub mod opt;
 pub mod peft;
 pub mod peft_model;
 mod prefix;
 pub mod question_client;
+mod read;
 pub mod roberta;
 pub mod text_client;
 
@@ -80,8 +87,10 @@ pub use error::{Error, Result};
 pub use forward::ForwardContext;
 pub use input::TokenInput;
 pub use model::{LoadOptions, Model};
+pub use note::Note;
 pub use objective::BatchObjective;
 pub use peft::{Ia3Config, LoraConfig, Peft};
 pub use peft_model::PeftModel;
 pub use question_client::QuestionClient;
+pub use read::MAX_CONFIG_BYTES;
 pub use text_client::TextClient;

@@ -8,6 +8,7 @@ use spry_data::{Targets, Task, TokenBatch};
 use spry_dual::ops::DropoutSeed;
 use spry_dual::trace;
 use spry_models::architecture::ModelSpec;
+use spry_models::budget::Budget;
 use spry_models::{LoadOptions, Model, Peft, PeftModel};
 
 const BERT: &str = r#""vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2,
@@ -139,8 +140,11 @@ fn published_configurations_are_understood() {
         ("llama", llama_3, 1_235, 131_072),
         ("opt", opt, 331, 2048),
     ] {
-        let architecture = (ModelSpec::find(family).unwrap().parse)(config).unwrap();
-        let tensors = architecture.tensors(Task::QuestionAnswering, 2);
+        let architecture =
+            (ModelSpec::find(family).unwrap().parse)(&serde_json::from_str(config).unwrap())
+                .unwrap();
+        let tensors =
+            architecture.tensors(Task::QuestionAnswering, 2, Budget::OF_RANDOM_MODEL).unwrap();
         let count: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
         assert_eq!(count / 1_000_000, millions, "{family}");
         assert_eq!(architecture.limits().max_length, max_length, "{family}");
@@ -153,7 +157,7 @@ fn what_would_be_computed_otherwise_is_refused() {
         "intermediate_size": 16, "max_position_embeddings": 16"#;
     for (family, sizes, option, expected) in [
         ("bert", BERT, r#""position_embedding_type": "relative_key""#, "supported: absolute"),
-        ("albert", ALBERT, r#""is_decoder": true"#, "decoders"),
+        ("albert", ALBERT, r#""is_decoder": true"#, "`is_decoder` = true is not supported"),
         ("albert", ALBERT, r#""num_hidden_groups": 4"#, "`num_hidden_groups` is 4"),
         ("roberta", BERT, r#""pad_token_id": 15"#, "no position after `pad_token_id`"),
         ("opt", OPT, r#""layerdrop": 0.1"#, "`layerdrop` = 0.1"),

@@ -200,7 +200,7 @@ fn unsupported_configurations_are_errors_that_name_the_key() {
     for (from, to, expected) in [
         ("\"model_type\": \"bert\"", "\"model_type\": \"mamba\"", "`model_type` = mamba"),
         ("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"mish\"", "mish"),
-        ("\"is_decoder\": false", "\"is_decoder\": true", "decoders"),
+        ("\"is_decoder\": false", "\"is_decoder\": true", "`is_decoder` = true"),
         ("\"hidden_size\": 32", "\"hidden_size\": 33", "not a multiple of `num_attention_heads`"),
         ("\"vocab_size\": 120", "\"vocab_size\": 0", "`vocab_size` is 0"),
         ("\"vocab_size\": 120", "\"vocab_size\": \"many\"", "invalid type"),

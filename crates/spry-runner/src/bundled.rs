@@ -1,8 +1,8 @@
 //! Stand-ins that come with this program: a tiny BERT and generated news, so that everything can be
 //! tried offline, in seconds.
 
+use spry_data::files::TemporaryFolder;
 use spry_data::{Dataset, Layout, TextDataset, synthetic};
-use tempfile::TempDir;
 
 use crate::{Error, Result};
 
@@ -50,14 +50,14 @@ pub fn stand_in(layout: &Layout) -> Result<Dataset> {
     Ok(synthetic::stand_in(layout, STAND_IN_EXAMPLES, SEED)?)
 }
 
-/// The model in a folder that is removed when the value is dropped.
+/// The model in a folder that is removed when the value is dropped, or by the next process that
+/// makes one if this one is killed.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] if there is no room for temporary files.
-pub fn model() -> Result<TempDir> {
-    let place = std::env::temp_dir();
-    let folder = tempfile::tempdir().map_err(Error::io(&place))?;
+pub fn model() -> Result<TemporaryFolder> {
+    let folder = TemporaryFolder::new("spry-tiny-bert-")?;
     for (name, contents) in FILES {
         let path = folder.path().join(name);
         std::fs::write(&path, contents).map_err(Error::io(&path))?;

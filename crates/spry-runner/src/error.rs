@@ -80,9 +80,7 @@ impl Error {
             Self::Data(Data::Unreachable { .. } | Data::Download { .. }) => FAILED,
             Self::Io { reason, .. }
             | Self::Data(Data::Io { reason, .. })
-            | Self::Model(Model::Io { reason, .. } | Model::Write(Data::Io { reason, .. })) => {
-                exit_code_of(reason)
-            }
+            | Self::Model(Model::Io { reason, .. }) => exit_code_of(reason),
             Self::Data(_) | Self::Model(_) => BAD_INPUT,
             Self::Core(
                 Core::InvalidOption { .. }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use spry_core::ParamSet;
 use spry_data::files::{write_atomically, write_atomically_with};
-use spry_data::{Hub, Source, TextTokenizer, guard};
-use spry_models::model::ExportedConfig;
+use spry_data::{Hub, Source, Task, TextTokenizer, guard};
+use spry_models::exported::ExportedConfig;
+use spry_models::model::head_rows;
 use spry_models::peft::adapter;
-use spry_models::{LoadOptions, Model, checkpoint};
+use spry_models::{LoadOptions, MAX_CONFIG_BYTES, Model, checkpoint};
 use spry_strategies::options::shortened;
 
 use crate::inputs::ModelFolder;
@@ -110,10 +111,20 @@ fn model_files(
     with_weights: bool,
 ) -> Result<Vec<(String, Contents)>> {
     let path = from.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = guard::read_text(&path, MAX_CONFIG_BYTES)?;
+    let task = config.dataset.layout.task;
+    let mut names = classes.to_vec();
+    // Weights that are copied have the rows of their head as the checkpoint has them, and so has the
+    // adapter that goes with them.
+    if task == Task::SequenceClassification
+        && with_weights
+        && let Some(rows) = head_rows(from, classes)?
+    {
+        rows.iter().zip(classes).for_each(|(&row, class)| names[row].clone_from(class));
+    }
     let exported = ExportedConfig {
-        task: config.dataset.layout.task,
-        classes,
+        task,
+        classes: Some(&names),
         pad_token_id: TextTokenizer::load(from, config.dataset.max_length)?.pad_id(),
         is_f32: !with_weights,
     };
@@ -124,7 +135,8 @@ fn model_files(
     if with_weights {
         let index = from.join(checkpoint::MODEL_INDEX);
         names.push(checkpoint::MODEL.to_string());
-        if index.is_file() {
+        // Beside the whole file an index is passed over.
+        if index.is_file() && !from.join(checkpoint::MODEL).is_file() {
             names.push(checkpoint::MODEL_INDEX.to_string());
             names.extend(checkpoint::files_of_index(&index)?);
         }

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spry_core::{ClientData, ParamRole, ParamSet, Seed};
+use spry_data::files::TemporaryFolder;
 use spry_data::hub::RepoKind;
 use spry_data::question_answering::decode::DecodeConfig;
 use spry_data::{
     ClientShare, Dataset, EncodedExample, EncodedQuestion, Hub, PartitionCache, Partitioner,
     Source, Task, TextTokenizer,
 };
+use spry_models::architecture::Limits;
 use spry_models::peft::adapter;
 use spry_models::{LoadOptions, Model, PeftModel, QuestionClient, TextClient, checkpoint};
 use spry_strategies::options::shortened;
@@ -17,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::config::{DatasetConfig, ModelConfig};
 use crate::nearest::suggestion;
-use crate::{Error, Result, RunConfig, bundled};
+use crate::{Error, Result, RunConfig, bundled, fit};
 
 /// What is needed of a model on the hub beside its weights. (In a directory, `vocab.txt` serves as
 /// a tokenizer, too.)
@@ -28,7 +30,7 @@ pub enum ModelFolder {
     /// The user's, or the hub's snapshot.
     Kept(PathBuf),
     /// The bundled model's.
-    Temporary(tempfile::TempDir),
+    Temporary(TemporaryFolder),
 }
 
 impl ModelFolder {
@@ -263,6 +265,24 @@ impl Examples {
         })
     }
 
+    /// Fails for a token or segment that the model has no embedding for.
+    fn check_tokens(&self, limits: Limits) -> Result<()> {
+        match self {
+            Self::Texts(examples) => examples.iter().enumerate().try_for_each(|(row, example)| {
+                let (ids, types) = (&example.input_ids, &example.token_type_ids);
+                fit::check_tokens("example", row, ids, types, limits)
+            }),
+            Self::Questions(questions, _) => {
+                questions.iter().enumerate().try_for_each(|(row, question)| {
+                    question.windows.iter().try_for_each(|window| {
+                        let (ids, types) = (&window.input_ids, &window.token_type_ids);
+                        fit::check_tokens("question", row, ids, types, limits)
+                    })
+                })
+            }
+        }
+    }
+
     fn hash(&self, hasher: &mut blake3::Hasher) {
         let mut text = |ids: &[u32], types: &[u32], target: &[usize]| {
             hasher.update(&(ids.len() as u64).to_le_bytes());
@@ -307,14 +327,19 @@ impl Inputs {
         let shares = partition(&config.dataset, &dataset, hub, config.seed)?;
         let folder = ModelFolder::find(&config.model, hub)?;
         let options = LoadOptions {
-            device: spry_core::device::parse(&config.device)?,
+            device: fit::open_device(&config.device)?,
             task: dataset.task(),
             num_labels: Some(dataset.classes().len()),
+            classes: match dataset.task() {
+                Task::SequenceClassification => dataset.classes(),
+                Task::QuestionAnswering => Vec::new(),
+            },
             fresh_head: config.model.fresh_head,
             seed: config.seed,
             ..Default::default()
         };
         let model = Model::load(folder.path(), &options)?;
+        fit::log_notes(&model);
         // An adapter brings its own.
         if !model.fresh().is_empty() && config.model.adapter.is_none() {
             info!("made afresh, as the checkpoint has none: {}", model.fresh().join(", "));
@@ -326,7 +351,9 @@ impl Inputs {
             ..config.dataset.clone()
         };
         let tokenizer = TextTokenizer::load(folder.path(), dataset_config.max_length)?;
+        let model = fit::with_padding(model, tokenizer.pad_id())?;
         let examples = Examples::encode(&dataset, &tokenizer, &dataset_config)?;
+        examples.check_tokens(model.architecture().limits())?;
 
         let (model, params) = match &config.model.adapter {
             None => {
@@ -341,6 +368,7 @@ impl Inputs {
                         folder.display()
                     )));
                 }
+                fit::warn_of_other_base(folder, &config.model.name_or_path)?;
                 let (params, own) = adapter::read(folder, &config.peft, &model)?;
                 let model = Arc::new(model.with_weights(&own)?);
                 info!("starting from the adapter in {}", folder.display());
@@ -408,6 +436,7 @@ impl Inputs {
                 hasher.update(&bytes);
             }
         }
+        hasher.update(&self.pad_id.to_le_bytes());
         self.examples.hash(&mut hasher);
         let shares = postcard::to_allocvec(&self.shares).map_err(spry_core::Error::from)?;
         hasher.update(&shares);

@@ -35,6 +35,7 @@ pub mod compare;
 pub mod config;
 pub mod error;
 pub mod exchange;
+pub mod fit;
 pub mod inputs;
 pub mod meter;
 pub mod nearest;

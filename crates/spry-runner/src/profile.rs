@@ -9,7 +9,9 @@ use serde::Serialize;
 use spry_core::estimators::{EstimatorConfig, GradientEstimator, HeadEstimator};
 use spry_core::{Objective, ParamRole, ParamSet, Seed, Step};
 use spry_data::{Targets, TokenBatch};
-use spry_models::{BatchObjective, LoadOptions, LoraConfig, Model, Peft, PeftModel};
+use spry_models::{
+    BatchObjective, LoadOptions, LoraConfig, MAX_CONFIG_BYTES, Model, Peft, PeftModel,
+};
 
 use crate::meter::peak_bytes;
 use crate::nearest::suggestion_in;
@@ -188,7 +190,7 @@ pub fn model(folder: Option<&Path>, config: Option<&Path>, device: &Device) -> R
     let options = LoadOptions { device: device.clone(), ..Default::default() };
     match (folder, config) {
         (_, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            let text = spry_data::guard::read_text(path, MAX_CONFIG_BYTES)?;
             Ok(Model::random(&text, &options)?)
         }
         (Some(folder), None) => Ok(Model::load(folder, &options)?),

@@ -182,7 +182,8 @@ impl Serialize for Param {
 }
 
 impl<'de> Deserialize<'de> for Param {
-    /// Puts the values on the default device; move them with [`Param::to_device`].
+    /// Puts the values into the host's memory, whatever other devices this build has; move them with
+    /// [`Param::to_device`].
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = Stored::deserialize(deserializer)?;
         let length = stored.shape.iter().try_fold(1usize, |length, &axis| length.checked_mul(axis));
@@ -199,7 +200,7 @@ impl<'de> Deserialize<'de> for Param {
                 stored.bytes.len()
             )));
         };
-        let device = Device::default();
+        let device = crate::device::host();
         let values = match stored.dtype {
             StoredDType::F32 => {
                 let values: Vec<f32> =

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
-use crate::bert::config::{check_usual, layer_norm_eps};
+use crate::bert::config::layer_norm_eps;
+use crate::config::keys::{Key, Keys};
 use crate::config::{
-    Activation, check_dropouts, check_multiple, check_not_negative, check_sizes, one, one_tenth,
-    read, two, two_hundredths,
+    Activation, Object, check_dropouts, check_layers, check_multiple, check_not_negative,
+    check_sizes, one, one_tenth, read, two, two_hundredths,
 };
 
 /// Sizes and options of an ALBERT; names as in Hugging Face's `AlbertConfig`.
@@ -58,20 +59,43 @@ fn gelu_new() -> Activation {
     Activation::GeluTanh
 }
 
+/// What the keys of its `config.json` do.
+pub(super) const KEYS: Keys = &[
+    ("attention_probs_dropout_prob", Key::Read),
+    ("classifier_dropout_prob", Key::Read),
+    ("embedding_size", Key::Read),
+    ("hidden_act", Key::Read),
+    ("hidden_dropout_prob", Key::Read),
+    ("hidden_size", Key::Read),
+    ("initializer_range", Key::Read),
+    ("inner_group_num", Key::Read),
+    ("intermediate_size", Key::Read),
+    ("layer_norm_eps", Key::Read),
+    ("max_position_embeddings", Key::Read),
+    ("num_attention_heads", Key::Read),
+    ("num_hidden_groups", Key::Read),
+    ("num_hidden_layers", Key::Read),
+    ("position_embedding_type", Key::Only(&["absolute"])),
+    ("type_vocab_size", Key::Read),
+    // Of the published checkpoints; Python passes them over, too.
+    ("down_scale_factor", Key::Ignored),
+    ("gap_size", Key::Ignored),
+    ("net_structure_type", Key::Ignored),
+    ("num_memory_blocks", Key::Ignored),
+];
+
 impl AlbertConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
     ///
     /// Says what is missing, of the wrong type, or not supported.
-    pub fn parse(json: &str) -> Result<Self, String> {
+    pub fn parse(json: &Object) -> Result<Self, String> {
         let config: Self = read(json)?;
-        check_usual(json)?;
         check_sizes(&[
             ("vocab_size", config.vocab_size),
             ("embedding_size", config.embedding_size),
             ("hidden_size", config.hidden_size),
-            ("num_hidden_layers", config.num_hidden_layers),
             ("num_hidden_groups", config.num_hidden_groups),
             ("inner_group_num", config.inner_group_num),
             ("num_attention_heads", config.num_attention_heads),
@@ -79,6 +103,11 @@ impl AlbertConfig {
             ("max_position_embeddings", config.max_position_embeddings),
             ("type_vocab_size", config.type_vocab_size),
         ])?;
+        // Each group is applied with all of its layers, over and over, and they need no weights of
+        // their own that a checkpoint would have to have.
+        let applied = config.num_hidden_layers.checked_mul(config.inner_group_num);
+        check_layers("num_hidden_layers", Some(config.num_hidden_layers))?;
+        check_layers("num_hidden_layers` × `inner_group_num", applied)?;
         if config.num_hidden_groups > config.num_hidden_layers {
             return Err(format!(
                 "`num_hidden_groups` is {}, but must be at most `num_hidden_layers` = {}",

@@ -13,16 +13,18 @@ use crate::architecture::ModelSpec;
 pub const SPEC: ModelSpec = ModelSpec {
     model_type: "albert",
     body_prefix: "albert.",
-    // Pretraining heads, a pooler where it is not used, and a buffer that old checkpoints store.
+    // Pretraining heads, a pooler where it is not used.
     is_ignorable: |name| {
         name.starts_with("predictions.")
             || name.starts_with("sop_classifier.")
             || name.contains("pooler.")
-            || name.ends_with("embeddings.position_ids")
     },
+    keys: config::KEYS,
     parse: |config| Ok(Box::new(Albert::new(AlbertConfig::parse(config)?))),
     sequence_classification_class: "AlbertForSequenceClassification",
     question_answering_class: Some("AlbertForQuestionAnswering"),
+    classifier: "classifier",
+    pools_last_token: false,
     head_modules: &["classifier", "qa_outputs"],
     lora_targets: &["query", "value"],
     ia3_targets: ["key", "value", "ffn_output"],

@@ -5,6 +5,7 @@ use spry_dual::Dual;
 
 use super::AlbertConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
+use crate::budget::Budget;
 use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings, first_token};
 use crate::{ForwardContext, Result, TokenInput};
 
@@ -39,22 +40,22 @@ fn layer_path(group: usize, inner: usize) -> String {
 }
 
 impl Architecture for Albert {
-    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+    fn tensors(&self, task: Task, num_labels: usize, budget: Budget) -> Result<Vec<TensorSpec>> {
         let AlbertConfig { hidden_size: hidden, embedding_size, intermediate_size, .. } =
             self.config;
-        let mut list = TensorList::default();
+        let mut list = TensorList::new(budget);
         list.bert_embeddings(EMBEDDINGS, self.limits(), embedding_size);
         list.linear(MAPPING, hidden, embedding_size);
-        for group in 0..self.config.num_hidden_groups {
-            for inner in 0..self.config.inner_group_num {
+        list.layers(self.config.num_hidden_groups, |list, group| {
+            list.layers(self.config.inner_group_num, |list, inner| {
                 list.encoder_layer(&NAMES, &layer_path(group, inner), hidden, intermediate_size);
-            }
-        }
+            });
+        });
         match task {
             Task::SequenceClassification => list.pooled_classifier(POOLER, num_labels, hidden),
             Task::QuestionAnswering => list.span_head(hidden),
         }
-        list.0
+        list.finish()
     }
 
     fn limits(&self) -> Limits {

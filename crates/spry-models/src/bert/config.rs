@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
+use crate::config::keys::{Key, Keys};
 use crate::config::{
-    Activation, check_dropouts, check_multiple, check_not_negative, check_only, check_sizes,
-    one_tenth, read, two, two_hundredths,
+    Activation, Object, check_dropouts, check_layers, check_multiple, check_not_negative,
+    check_sizes, one_tenth, read, two, two_hundredths,
 };
 
 /// Sizes and options of a BERT; names as in Hugging Face's `BertConfig`.
@@ -49,27 +50,29 @@ pub(crate) fn layer_norm_eps() -> f64 {
     1e-12
 }
 
-/// Options that change the computation and that only their usual value is supported for.
-#[derive(Deserialize)]
-struct Unusual {
-    #[serde(default)]
-    position_embedding_type: Option<String>,
-    #[serde(default)]
-    is_decoder: bool,
-    #[serde(default)]
-    add_cross_attention: bool,
-}
-
-/// Fails for options of BERT-like encoders that are not supported.
-pub(crate) fn check_usual(json: &str) -> Result<(), String> {
-    let unusual: Unusual = read(json)?;
-    let kind = unusual.position_embedding_type;
-    check_only("position_embedding_type", kind.as_deref().unwrap_or("absolute"), "absolute")?;
-    match unusual.is_decoder || unusual.add_cross_attention {
-        true => Err("decoders and cross attention are not supported for encoders".to_string()),
-        false => Ok(()),
-    }
-}
+/// What the keys of BERT's `config.json` do, and of RoBERTa's.
+pub(crate) const KEYS: Keys = &[
+    ("attention_probs_dropout_prob", Key::Read),
+    ("classifier_dropout", Key::Read),
+    ("hidden_act", Key::Read),
+    ("hidden_dropout_prob", Key::Read),
+    ("hidden_size", Key::Read),
+    ("initializer_range", Key::Read),
+    ("intermediate_size", Key::Read),
+    ("layer_norm_eps", Key::Read),
+    ("max_position_embeddings", Key::Read),
+    ("num_attention_heads", Key::Read),
+    ("num_hidden_layers", Key::Read),
+    ("position_embedding_type", Key::Only(&["absolute"])),
+    ("type_vocab_size", Key::Read),
+    // Of the first, multilingual checkpoints; Python passes them over, too.
+    ("directionality", Key::Ignored),
+    ("pooler_fc_size", Key::Ignored),
+    ("pooler_num_attention_heads", Key::Ignored),
+    ("pooler_num_fc_layers", Key::Ignored),
+    ("pooler_size_per_head", Key::Ignored),
+    ("pooler_type", Key::Ignored),
+];
 
 impl BertConfig {
     /// Reads a `config.json`.
@@ -77,9 +80,8 @@ impl BertConfig {
     /// # Errors
     ///
     /// Says what is missing, of the wrong type, or not supported.
-    pub fn parse(json: &str) -> Result<Self, String> {
+    pub fn parse(json: &Object) -> Result<Self, String> {
         let config: Self = read(json)?;
-        check_usual(json)?;
         config.check()?;
         Ok(config)
     }
@@ -88,12 +90,12 @@ impl BertConfig {
         check_sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
             ("type_vocab_size", self.type_vocab_size),
         ])?;
+        check_layers("num_hidden_layers", Some(self.num_hidden_layers))?;
         check_multiple(
             ("hidden_size", self.hidden_size),
             ("num_attention_heads", self.num_attention_heads),

@@ -34,9 +34,9 @@ impl Encoder {
     pub(crate) fn tensors(&self, list: &mut TensorList) {
         let BertConfig { hidden_size: hidden, intermediate_size, .. } = self.config;
         list.bert_embeddings(&self.embeddings_path(), self.limits(), hidden);
-        for index in 0..self.config.num_hidden_layers {
+        list.layers(self.config.num_hidden_layers, |list, index| {
             list.encoder_layer(&NAMES, &self.layer_path(index), hidden, intermediate_size);
-        }
+        });
     }
 
     /// The embeddings, `[batch, seq, hidden]`.

@@ -14,15 +14,14 @@ use crate::architecture::ModelSpec;
 pub const SPEC: ModelSpec = ModelSpec {
     model_type: "bert",
     body_prefix: "bert.",
-    // Pretraining heads, a pooler where it is not used, and a buffer that old checkpoints store.
-    is_ignorable: |name| {
-        name.starts_with("cls.")
-            || name.contains("pooler.dense.")
-            || name.ends_with("embeddings.position_ids")
-    },
+    // Pretraining heads, a pooler where it is not used.
+    is_ignorable: |name| name.starts_with("cls.") || name.contains("pooler.dense."),
+    keys: config::KEYS,
     parse: |config| Ok(Box::new(Bert::new(BertConfig::parse(config)?))),
     sequence_classification_class: "BertForSequenceClassification",
     question_answering_class: Some("BertForQuestionAnswering"),
+    classifier: "classifier",
+    pools_last_token: false,
     head_modules: &["classifier", "qa_outputs"],
     lora_targets: &["query", "value"],
     ia3_targets: ["key", "value", "output.dense"],

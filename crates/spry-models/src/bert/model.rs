@@ -5,6 +5,7 @@ use spry_dual::Dual;
 
 use super::{BertConfig, Encoder};
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
+use crate::budget::Budget;
 use crate::layers::first_token;
 use crate::{ForwardContext, Result, TokenInput};
 
@@ -24,15 +25,15 @@ impl Bert {
 }
 
 impl Architecture for Bert {
-    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+    fn tensors(&self, task: Task, num_labels: usize, budget: Budget) -> Result<Vec<TensorSpec>> {
         let hidden = self.encoder.config.hidden_size;
-        let mut list = TensorList::default();
+        let mut list = TensorList::new(budget);
         self.encoder.tensors(&mut list);
         match task {
             Task::SequenceClassification => list.pooled_classifier(POOLER, num_labels, hidden),
             Task::QuestionAnswering => list.span_head(hidden),
         }
-        list.0
+        list.finish()
     }
 
     fn limits(&self) -> Limits {

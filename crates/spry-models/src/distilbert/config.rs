@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
+use crate::config::keys::{Key, Keys};
 use crate::config::{
-    Activation, check_dropouts, check_multiple, check_not_negative, check_sizes, one_tenth, read,
-    two_hundredths,
+    Activation, Object, check_dropouts, check_layers, check_multiple, check_not_negative,
+    check_sizes, one_tenth, read, rename, two_hundredths,
 };
 
 /// Sizes and options of a DistilBERT; names as in Hugging Face's `DistilBertConfig`.
@@ -46,22 +47,50 @@ fn one_fifth() -> f64 {
     0.2
 }
 
+/// Names that Python takes for others.
+const ALIASES: &[(&str, &str)] = &[
+    ("hidden_size", "dim"),
+    ("num_attention_heads", "n_heads"),
+    ("num_hidden_layers", "n_layers"),
+];
+
+/// What the keys of its `config.json` do.
+pub(super) const KEYS: Keys = &[
+    ("activation", Key::Read),
+    ("attention_dropout", Key::Read),
+    ("dim", Key::Read),
+    ("dropout", Key::Read),
+    ("hidden_dim", Key::Read),
+    ("hidden_size", Key::Read),
+    ("initializer_range", Key::Read),
+    ("max_position_embeddings", Key::Read),
+    ("n_heads", Key::Read),
+    ("n_layers", Key::Read),
+    ("num_attention_heads", Key::Read),
+    ("num_hidden_layers", Key::Read),
+    ("qa_dropout", Key::Read),
+    ("seq_classif_dropout", Key::Read),
+    // How a new table of positions would be filled; a checkpoint has its own.
+    ("sinusoidal_pos_embds", Key::Ignored),
+    ("tie_weights_", Key::Ignored),
+];
+
 impl DistilBertConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
     ///
     /// Says what is missing, of the wrong type, or not supported.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        let config: Self = read(json)?;
+    pub fn parse(json: &Object) -> Result<Self, String> {
+        let config: Self = read(&rename(json, ALIASES)?)?;
         check_sizes(&[
             ("vocab_size", config.vocab_size),
             ("max_position_embeddings", config.max_position_embeddings),
-            ("n_layers", config.n_layers),
             ("n_heads", config.n_heads),
             ("dim", config.dim),
             ("hidden_dim", config.hidden_dim),
         ])?;
+        check_layers("n_layers", Some(config.n_layers))?;
         check_multiple(("dim", config.dim), ("n_heads", config.n_heads))?;
         check_not_negative(&[("initializer_range", config.initializer_range)])?;
         check_dropouts(&[

@@ -14,9 +14,12 @@ pub const SPEC: ModelSpec = ModelSpec {
     body_prefix: "distilbert.",
     // The pretraining head.
     is_ignorable: |name| name.starts_with("vocab_"),
+    keys: config::KEYS,
     parse: |config| Ok(Box::new(DistilBert::new(DistilBertConfig::parse(config)?))),
     sequence_classification_class: "DistilBertForSequenceClassification",
     question_answering_class: Some("DistilBertForQuestionAnswering"),
+    classifier: "classifier",
+    pools_last_token: false,
     head_modules: &["pre_classifier", "classifier", "qa_outputs"],
     lora_targets: &["q_lin", "v_lin"],
     ia3_targets: ["k_lin", "v_lin", "lin2"],

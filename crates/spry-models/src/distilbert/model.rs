@@ -6,6 +6,7 @@ use spry_dual::Dual;
 
 use super::DistilBertConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
+use crate::budget::Budget;
 use crate::layers::{EncoderLayer, EncoderNames, bert_embeddings, first_token};
 use crate::{ForwardContext, Result, TokenInput};
 
@@ -38,13 +39,13 @@ impl DistilBert {
 }
 
 impl Architecture for DistilBert {
-    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+    fn tensors(&self, task: Task, num_labels: usize, budget: Budget) -> Result<Vec<TensorSpec>> {
         let DistilBertConfig { dim, hidden_dim, .. } = self.config;
-        let mut list = TensorList::default();
+        let mut list = TensorList::new(budget);
         list.bert_embeddings(EMBEDDINGS, self.limits(), dim);
-        for index in 0..self.config.n_layers {
+        list.layers(self.config.n_layers, |list, index| {
             list.encoder_layer(&NAMES, &layer_path(index), dim, hidden_dim);
-        }
+        });
         match task {
             Task::SequenceClassification => list.optional(ParamRole::Head, |list| {
                 list.linear("pre_classifier", dim, dim);
@@ -52,7 +53,7 @@ impl Architecture for DistilBert {
             }),
             Task::QuestionAnswering => list.span_head(dim),
         }
-        list.0
+        list.finish()
     }
 
     fn limits(&self) -> Limits {

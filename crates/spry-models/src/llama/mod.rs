@@ -15,11 +15,14 @@ use crate::architecture::ModelSpec;
 pub const SPEC: ModelSpec = ModelSpec {
     model_type: "llama",
     body_prefix: "model.",
-    // The head of the language model, where it is not tied to the embeddings, and a buffer.
-    is_ignorable: |name| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq"),
+    // The head of the language model, where it is not tied to the embeddings.
+    is_ignorable: |name| name == "lm_head.weight",
+    keys: config::KEYS,
     parse: |config| Ok(Box::new(Llama::new(LlamaConfig::parse(config)?))),
     sequence_classification_class: "LlamaForSequenceClassification",
     question_answering_class: None,
+    classifier: "score",
+    pools_last_token: true,
     head_modules: &["score"],
     lora_targets: &["q_proj", "v_proj"],
     ia3_targets: ["k_proj", "v_proj", "down_proj"],

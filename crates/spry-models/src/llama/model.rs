@@ -7,6 +7,7 @@ use spry_dual::ops::embedding;
 
 use super::LlamaConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
+use crate::budget::Budget;
 use crate::layers::{SelfAttention, by_parts, last_token};
 use crate::{ForwardContext, Result, TokenInput};
 
@@ -69,14 +70,15 @@ impl Llama {
 }
 
 impl Architecture for Llama {
-    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+    fn tensors(&self, task: Task, num_labels: usize, budget: Budget) -> Result<Vec<TensorSpec>> {
         let config = &self.config;
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-        let queries = config.num_attention_heads * config.head_dim();
-        let keys = config.key_value_heads() * config.head_dim();
-        let mut list = TensorList::default();
+        // Too large a product is refused as a shape.
+        let queries = config.num_attention_heads.saturating_mul(config.head_dim());
+        let keys = config.key_value_heads().saturating_mul(config.head_dim());
+        let mut list = TensorList::new(budget);
         list.embedding("model.embed_tokens", config.vocab_size, hidden);
-        for index in 0..config.num_hidden_layers {
+        list.layers(config.num_hidden_layers, |list, index| {
             let layer = format!("model.layers.{index}");
             list.rms_norm(&format!("{layer}.input_layernorm"), hidden);
             for (name, out, input) in [
@@ -96,7 +98,7 @@ impl Architecture for Llama {
             ] {
                 list.linear_with(&format!("{layer}.mlp.{name}"), out, input, config.mlp_bias);
             }
-        }
+        });
         list.rms_norm("model.norm", hidden);
         match task {
             Task::SequenceClassification => list.optional(ParamRole::Head, |list| {
@@ -104,7 +106,7 @@ impl Architecture for Llama {
             }),
             Task::QuestionAnswering => list.span_head(hidden),
         }
-        list.0
+        list.finish()
     }
 
     fn limits(&self) -> Limits {
@@ -117,6 +119,10 @@ impl Architecture for Llama {
 
     fn initializer_range(&self) -> f64 {
         self.config.initializer_range
+    }
+
+    fn pad_token_id(&self) -> Option<i64> {
+        self.config.pad_token_id
     }
 
     fn is_causal(&self) -> bool {

@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+use crate::config::Object;
+use crate::read::shown;
+
 /// How positions become angles; names as in Hugging Face's `rope_parameters`, or `rope_scaling` in
 /// older files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -30,7 +33,23 @@ pub struct Rope {
     /// Share of a head that is turned; only 1 is supported.
     #[serde(default)]
     pub partial_rotary_factor: Option<f64>,
+    /// All other keys.
+    #[serde(flatten)]
+    pub others: Object,
 }
+
+/// Keys of ways to scale that are not supported; without effect beside those that are.
+const OF_OTHER_TYPES: &[&str] = &[
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "finetuned",
+    "long_factor",
+    "mscale",
+    "mscale_all_dim",
+    "short_factor",
+    "truncate",
+];
 
 impl Rope {
     /// Angles per position in radians, one for each pair of entries of a head.
@@ -44,6 +63,14 @@ impl Rope {
             Some(value) => Err(format!("`{key}` is {value}, but must be above 0")),
             None => Err(format!("`{key}` is missing beside the `rope_type`")),
         };
+        // A table for each type of layer, or an option that this version does not know.
+        let is_known = |(key, value): &(&String, &serde_json::Value)| {
+            value.is_null() || OF_OTHER_TYPES.contains(&key.as_str())
+        };
+        if let Some((key, value)) = self.others.iter().find(|other| !is_known(other)) {
+            let (key, value) = (shown(key), shown(&value.to_string()));
+            return Err(format!("`{key}` = {value} of the rotary embedding is not supported"));
+        }
         let theta = positive("rope_theta", Some(self.rope_theta.unwrap_or(theta)))?;
         if let Some(share) = self.partial_rotary_factor.filter(|&share| share != 1.0) {
             return Err(format!(
@@ -124,6 +151,8 @@ mod tests {
             (r#"{"rope_type": "linear"}"#, "`factor` is missing"),
             (r#"{"rope_theta": -1.0}"#, "`rope_theta` is -1, but must be above 0"),
             (r#"{"partial_rotary_factor": 0.5}"#, "`partial_rotary_factor` = 0.5"),
+            (r#"{"full_attention": {"rope_theta": 1e6}}"#, "`full_attention` = {"),
+            (r#"{"interleaved": true}"#, "`interleaved` = true"),
         ] {
             let error = rope(json).frequencies(8, 1e4).unwrap_err();
             assert!(error.contains(expected), "{json}: {error}");

@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
+use crate::config::keys::{Key, Keys};
 use crate::config::{
-    Activation, check_dropouts, check_multiple, check_not_negative, check_sizes, one_tenth, read,
-    two_hundredths, yes,
+    Activation, Object, check_dropouts, check_layers, check_multiple, check_not_negative,
+    check_sizes, one_tenth, read, two_hundredths, yes,
 };
 
 /// Sizes and options of an OPT; names as in Hugging Face's `OPTConfig`.
@@ -46,16 +47,38 @@ pub struct OptConfig {
     /// Standard deviation of fresh weights.
     #[serde(default = "two_hundredths")]
     pub init_std: f64,
+    /// The token that batches are padded with: a text's last token is the last other one. `null`
+    /// says that there is none.
+    #[serde(default = "pad_token_id")]
+    pub pad_token_id: Option<i64>,
 }
 
-/// Options that only their usual value is supported for.
-#[derive(Deserialize)]
-struct Unusual {
-    #[serde(default = "yes")]
-    layer_norm_elementwise_affine: bool,
-    #[serde(default)]
-    layerdrop: f64,
+fn pad_token_id() -> Option<i64> {
+    Some(1)
 }
+
+/// What the keys of its `config.json` do.
+pub(super) const KEYS: Keys = &[
+    ("_remove_final_layer_norm", Key::Read),
+    ("activation_function", Key::Read),
+    ("attention_dropout", Key::Read),
+    ("do_layer_norm_before", Key::Read),
+    ("dropout", Key::Read),
+    ("enable_bias", Key::Read),
+    ("ffn_dim", Key::Read),
+    ("hidden_size", Key::Read),
+    ("init_std", Key::Read),
+    ("layer_norm_elementwise_affine", Key::Only(&["true"])),
+    ("layerdrop", Key::Off),
+    ("max_position_embeddings", Key::Read),
+    ("num_attention_heads", Key::Read),
+    ("num_hidden_layers", Key::Read),
+    ("word_embed_proj_dim", Key::Read),
+    // Of the published checkpoints; Python passes it over, too.
+    ("activation_dropout", Key::Ignored),
+    // It is always a decoder.
+    ("is_decoder", Key::Ignored),
+];
 
 fn relu() -> Activation {
     Activation::Relu
@@ -67,27 +90,17 @@ impl OptConfig {
     /// # Errors
     ///
     /// Says what is missing, of the wrong type, or not supported.
-    pub fn parse(json: &str) -> Result<Self, String> {
+    pub fn parse(json: &Object) -> Result<Self, String> {
         let config: Self = read(json)?;
-        let unusual: Unusual = read(json)?;
-        if !unusual.layer_norm_elementwise_affine {
-            return Err("`layer_norm_elementwise_affine` = false is not supported".to_string());
-        }
-        if unusual.layerdrop != 0.0 {
-            return Err(format!(
-                "`layerdrop` = {} is not supported; supported: 0",
-                unusual.layerdrop
-            ));
-        }
         check_sizes(&[
             ("vocab_size", config.vocab_size),
             ("hidden_size", config.hidden_size),
-            ("num_hidden_layers", config.num_hidden_layers),
             ("num_attention_heads", config.num_attention_heads),
             ("ffn_dim", config.ffn_dim),
             ("max_position_embeddings", config.max_position_embeddings),
             ("word_embed_proj_dim", config.embedding_size()),
         ])?;
+        check_layers("num_hidden_layers", Some(config.num_hidden_layers))?;
         check_multiple(
             ("hidden_size", config.hidden_size),
             ("num_attention_heads", config.num_attention_heads),

@@ -15,9 +15,12 @@ pub const SPEC: ModelSpec = ModelSpec {
     body_prefix: "model.",
     // The head of the language model, which is tied to the embeddings.
     is_ignorable: |name| name == "lm_head.weight",
+    keys: config::KEYS,
     parse: |config| Ok(Box::new(Opt::new(OptConfig::parse(config)?))),
     sequence_classification_class: "OPTForSequenceClassification",
     question_answering_class: Some("OPTForQuestionAnswering"),
+    classifier: "score",
+    pools_last_token: true,
     head_modules: &["score", "qa_outputs"],
     lora_targets: &["q_proj", "v_proj"],
     ia3_targets: ["k_proj", "v_proj", "fc2"],

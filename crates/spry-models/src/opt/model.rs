@@ -7,6 +7,7 @@ use spry_dual::ops::embedding;
 
 use super::OptConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
+use crate::budget::Budget;
 use crate::layers::{SelfAttention, feed_forward, last_token, positions};
 use crate::{ForwardContext, Result, TokenInput};
 
@@ -76,17 +77,17 @@ impl Opt {
 }
 
 impl Architecture for Opt {
-    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+    fn tensors(&self, task: Task, num_labels: usize, budget: Budget) -> Result<Vec<TensorSpec>> {
         let config = &self.config;
         let (hidden, embedded) = (config.hidden_size, config.embedding_size());
-        let mut list = TensorList::default();
+        let mut list = TensorList::new(budget);
         list.embedding(&format!("{PREFIX}.embed_tokens"), config.vocab_size, embedded);
         let positions = config.max_position_embeddings + POSITION_OFFSET;
         list.embedding(&format!("{PREFIX}.embed_positions"), positions, hidden);
         if config.is_projected() {
             list.linear_with(&format!("{PREFIX}.project_in"), hidden, embedded, false);
         }
-        for index in 0..config.num_hidden_layers {
+        list.layers(config.num_hidden_layers, |list, index| {
             let layer = format!("{PREFIX}.layers.{index}");
             for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
                 let module = format!("{layer}.self_attn.{name}");
@@ -96,7 +97,7 @@ impl Architecture for Opt {
             list.linear_with(&format!("{layer}.fc1"), config.ffn_dim, hidden, config.enable_bias);
             list.linear_with(&format!("{layer}.fc2"), hidden, config.ffn_dim, config.enable_bias);
             list.layer_norm(&format!("{layer}.final_layer_norm"), hidden);
-        }
+        });
         if config.has_final_norm() {
             list.layer_norm(&format!("{PREFIX}.final_layer_norm"), hidden);
         }
@@ -109,7 +110,7 @@ impl Architecture for Opt {
             }),
             Task::QuestionAnswering => list.span_head(embedded),
         }
-        list.0
+        list.finish()
     }
 
     fn limits(&self) -> Limits {
@@ -139,6 +140,10 @@ impl Architecture for Opt {
             row.iter().map(position).collect::<Vec<i64>>()
         };
         Some(batch.attention_mask.chunks(batch.seq).flat_map(positions).collect())
+    }
+
+    fn pad_token_id(&self) -> Option<i64> {
+        self.config.pad_token_id
     }
 
     fn is_causal(&self) -> bool {

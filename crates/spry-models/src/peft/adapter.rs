@@ -11,11 +11,17 @@ use spry_data::files::write_atomically;
 use super::{Ia3Config, LoraConfig, Peft, named_ancestor};
 use crate::architecture::SPECS;
 use crate::checkpoint::{self, Checkpoint};
+use crate::loading::first_names;
+use crate::read::{self, shown};
 use crate::{Error, Model, Result};
 
 /// The files of an adapter.
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The weights in PyTorch's own format, and how they become what is read.
+const PICKLED: &str = "adapter_model.bin";
+const CONVERT: &str = "PeftModel.from_pretrained(base_model, folder).save_pretrained(folder)";
 
 /// What peft puts before the paths of the model it wraps.
 const PREFIX: &str = "base_model.model.";
@@ -38,6 +44,12 @@ struct AdapterConfig {
     fan_in_fan_out: bool,
     #[serde(flatten)]
     kind: serde_json::Map<String, Value>,
+}
+
+impl AdapterConfig {
+    fn read(path: &Path) -> Result<Self> {
+        serde_json::from_str(&read::text(path)?).map_err(unusable(path))
+    }
 }
 
 /// Options of peft that decide nothing here, or that are read; any other must be absent or off: one
@@ -64,7 +76,7 @@ fn is_off(value: &Value) -> bool {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text == "none",
         Value::Array(list) => list.is_empty(),
-        Value::Object(table) => table.is_empty(),
+        Value::Object(table) => table.values().all(is_off),
         Value::Bool(true) | Value::Number(_) => false,
     }
 }
@@ -74,16 +86,38 @@ fn is_plain_init(value: &Value) -> bool {
     is_off(value) || *value == Value::Bool(true) || value == "gaussian"
 }
 
+/// What an adapter was trained on, as far as `adapter_config.json` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// The model's name or path.
+    pub name: Option<String>,
+    /// Its revision, such as a branch.
+    pub revision: Option<String>,
+}
+
+/// Reads which model an adapter was trained on.
+///
+/// # Errors
+///
+/// As [`read_config`].
+pub fn read_base(folder: &Path) -> Result<Base> {
+    let config = AdapterConfig::read(&folder.join(CONFIG))?;
+    let revision = config.kind.get("revision").and_then(Value::as_str).map(str::to_owned);
+    Ok(Base { name: config.base_model_name_or_path, revision })
+}
+
 /// Writes trained parameters so that `peft.PeftModel.from_pretrained` loads them.
 ///
-/// `base_model` is what `base_model_name_or_path` says. Weights that are
+/// `base_model` is what `base_model_name_or_path` says. A head whose classes were [put into the
+/// data's order](Model::head_rows) is written in that of the checkpoint: the names of the classes
+/// are in the checkpoint's configuration, which in Python goes with the adapter. Weights that are
 /// [not those of the checkpoint](Model::not_of_checkpoint), such as a pooler that it lacked, are
 /// saved with the adapter: Python would make others.
 ///
 /// # Errors
 ///
 /// [`Error::Unsupported`] for methods that peft has no adapter for (BitFit, head only, full
-/// finetuning; write those with [`Model::save`]), and [`Error::Write`] if a file cannot be written.
+/// finetuning; write those with [`Model::save`]), and [`Error::Io`] or [`Error::Data`] if a file cannot be written.
 pub fn write(
     folder: &Path,
     peft: &Peft,
@@ -125,7 +159,8 @@ pub fn write(
     }
     // Trained values win over fresh ones, as those of a head.
     for (path, param) in params.iter() {
-        saved.insert(format!("{PREFIX}{path}"), param.clone());
+        let param = model.in_checkpoint_order(path, param.clone());
+        saved.insert(format!("{PREFIX}{path}"), param);
     }
     let is_own_weight = |path: &&str| model.weights().contains(path);
     let mut modules: Vec<String> = saved
@@ -187,68 +222,75 @@ fn modules_without_heads(modules: Option<Vec<String>>) -> Vec<String> {
 /// method.
 pub fn read_config(folder: &Path) -> Result<Peft> {
     let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let config: AdapterConfig = serde_json::from_str(&text).map_err(unusable(&path))?;
-    let unsupported = |reason: String| Error::Config {
-        location: path.display().to_string(),
-        reason: format!("{reason} is not supported"),
-    };
+    let config = AdapterConfig::read(&path)?;
+    let invalid = |reason: String| Error::Config { location: path.display().to_string(), reason };
+    let unsupported = |reason: String| invalid(format!("{reason} is not supported"));
     if config.fan_in_fan_out {
         return Err(unsupported("`fan_in_fan_out` = true".to_string()));
     }
     if !["LORA", "IA3"].contains(&config.peft_type.as_str()) {
-        return Err(unsupported(format!("`peft_type` = {}", config.peft_type)));
+        return Err(unsupported(format!("`peft_type` = {}", shown(&config.peft_type))));
+    }
+    let tasks = ["SEQ_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"];
+    if let Some(task) = config.task_type.as_deref().filter(|task| !tasks.contains(task)) {
+        return Err(unsupported(format!("`task_type` = {}", shown(task))));
     }
     let target_modules: Vec<String> = serde_json::from_value(config.target_modules.clone())
         .map_err(|_| {
             unsupported(format!(
                 "`target_modules` = {}, which is no list of names,",
-                config.target_modules
+                shown(&config.target_modules.to_string())
             ))
         })?;
-    let field = |name: &str| config.kind.get(name).cloned().unwrap_or_default();
     for (name, value) in &config.kind {
         let is_fine = match name.as_str() {
             "init_lora_weights" => is_plain_init(value),
             name => HARMLESS.contains(&name) || is_off(value),
         };
         if !is_fine {
+            let (name, value) = (shown(name), shown(&value.to_string()));
             return Err(unsupported(format!("`{name}` = {value}")));
         }
     }
-    match config.peft_type.as_str() {
+    let field = |name: &str| config.kind.get(name).filter(|value| !value.is_null());
+    let peft = match config.peft_type.as_str() {
         "LORA" => {
-            let number = |name: &str| {
-                let missing = || Error::Config {
-                    location: path.display().to_string(),
-                    reason: format!("`{name}` is missing or no number"),
-                };
-                field(name).as_f64().ok_or_else(missing)
+            let number = |name: &str, absent: Option<f64>| {
+                let number = field(name).map_or(absent, Value::as_f64);
+                number.ok_or_else(|| invalid(format!("`{name}` is missing or no number")))
             };
-            let rank = |r: f64| match r.fract() == 0.0 && r >= 1.0 {
-                true => Ok(r as usize),
-                false => Err(unsupported(format!("`r` = {r}"))),
-            };
-            Ok(Peft::Lora(LoraConfig {
-                r: rank(number("r")?)?,
-                lora_alpha: number("lora_alpha")?,
-                lora_dropout: field("lora_dropout").as_f64().unwrap_or(0.0),
+            let rank = number("r", None)?;
+            if rank.fract() != 0.0 || rank < 1.0 || rank > f64::from(u32::MAX) {
+                return Err(unsupported(format!("`r` = {rank}")));
+            }
+            let use_rslora = field("use_rslora").map_or(Some(false), Value::as_bool);
+            Peft::Lora(LoraConfig {
+                r: rank as usize,
+                lora_alpha: number("lora_alpha", None)?,
+                lora_dropout: number("lora_dropout", Some(0.0))?,
                 target_modules,
                 modules_to_save: modules_without_heads(config.modules_to_save),
-                use_rslora: field("use_rslora") == Value::Bool(true),
-            }))
+                use_rslora: use_rslora
+                    .ok_or_else(|| invalid("`use_rslora` is neither true nor false".to_string()))?,
+            })
         }
-        _ => Ok(Peft::Ia3(Ia3Config {
-            target_modules,
-            feedforward_modules: serde_json::from_value(field("feedforward_modules"))
-                .map_err(unusable(&path))?,
-            modules_to_save: modules_without_heads(config.modules_to_save),
-        })),
-    }
+        _ => {
+            let feedforward = field("feedforward_modules").cloned().unwrap_or(Value::Array(vec![]));
+            Peft::Ia3(Ia3Config {
+                target_modules,
+                feedforward_modules: serde_json::from_value(feedforward)
+                    .map_err(unusable(&path))?,
+                modules_to_save: modules_without_heads(config.modules_to_save),
+            })
+        }
+    };
+    peft.validate()?;
+    Ok(peft)
 }
 
 /// Reads an adapter's values for a model: all trainable parameters of the method, with the values
-/// of the file. Weights of the model itself that the file has beside these come second: those of
+/// of the file. The rows of its head are numbered as in the checkpoint, whose configuration names
+/// their classes, and are put into the order of the data's. Weights of the model itself that the file has beside these come second: those of
 /// modules that the method does not train although they were saved with the adapter.
 ///
 /// A head that the file lacks, or that has another number of classes, is an error.
@@ -258,7 +300,13 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
 /// [`Error::MissingTensors`], [`Error::ExtraTensors`] or [`Error::Misshapen`] if the adapter is not
 /// one of this model with this method, or the file is damaged.
 pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, ParamSet)> {
-    let file = Checkpoint::open(&folder.join(WEIGHTS))?;
+    let weights = folder.join(WEIGHTS);
+    let pickled = folder.join(PICKLED);
+    if pickled.exists() && !weights.exists() {
+        return Err(Error::NotSafetensors { path: pickled, how: CONVERT });
+    }
+    let file = Checkpoint::open(&weights)?;
+    check_task(folder, model)?;
     let mut trainable = peft.trainable(model, &Seed::new(0))?;
     let missing: Vec<&str> =
         trainable.paths().filter(|path| !file.contains(&format!("{PREFIX}{path}"))).collect();
@@ -266,7 +314,7 @@ pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, Para
         return Err(Error::MissingTensors {
             path: file.path().to_path_buf(),
             count: missing.len(),
-            names: crate::model::first_names(&missing),
+            names: first_names(&missing),
         });
     }
     let (mut own, mut extra) = (ParamSet::new(), Vec::new());
@@ -279,20 +327,38 @@ pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, Para
             extra.push(name);
             continue;
         };
-        let param = read_like(&file, name, like)?;
+        let param = model.in_data_order(path, read_like(&file, name, like)?);
         if is_trainable { trainable.insert(path, param) } else { own.insert(path, param) }
     }
     if !extra.is_empty() {
         return Err(Error::ExtraTensors {
             path: file.path().to_path_buf(),
             count: extra.len(),
-            names: crate::model::first_names(&extra),
+            names: first_names(&extra),
         });
     }
-    trainable.check_finite().and_then(|()| own.check_finite()).map_err(|error| {
-        Error::Checkpoint { path: file.path().to_path_buf(), reason: error.to_string() }
-    })?;
     Ok((trainable, own))
+}
+
+/// Fails for an adapter that was trained for another task than the model's.
+fn check_task(folder: &Path, model: &Model) -> Result<()> {
+    let path = folder.join(CONFIG);
+    // The weights may be there alone.
+    if !path.exists() {
+        return Ok(());
+    }
+    let task = match AdapterConfig::read(&path)?.task_type.as_deref() {
+        Some("SEQ_CLS") => Task::SequenceClassification,
+        Some("QUESTION_ANS") => Task::QuestionAnswering,
+        _ => return Ok(()),
+    };
+    match task == model.task() {
+        true => Ok(()),
+        false => Err(Error::Config {
+            location: path.display().to_string(),
+            reason: format!("it was trained for {task}, the model is for {}", model.task()),
+        }),
+    }
 }
 
 /// A tensor of the file as a parameter of the same kind as another.
@@ -304,11 +370,11 @@ fn read_like(file: &Checkpoint, name: &str, like: &Param) -> Result<Param> {
             ParamRole::Adapter => "",
         };
         let expected = like.shape().to_vec();
-        return Err(Error::Misshapen { name: name.to_string(), got, expected, hint });
+        return Err(Error::Misshapen { name: shown(name), got, expected, hint });
     }
     let values = like.values();
     let options = (&values.device(), like.dtype());
-    let flat = checkpoint::flat(file.read(name)?, options);
+    let flat = checkpoint::flat(file.read_weight(name, like.dtype())?, options);
     Ok(Param::from_flat(flat, got, like.role(), like.group()))
 }
 
@@ -318,5 +384,5 @@ fn unknown(path: &str) -> Error {
 
 fn unusable(path: &Path) -> impl FnOnce(serde_json::Error) -> Error {
     let location = path.display().to_string();
-    move |error| Error::Config { location, reason: error.to_string() }
+    move |error| Error::Config { location, reason: shown(&error.to_string()) }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::bert::BertConfig;
-use crate::config::{one, read};
+use crate::config::{Object, one, read};
 
 /// Sizes and options of a RoBERTa; names as in Hugging Face's `RobertaConfig`.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +26,10 @@ impl RobertaConfig {
     /// # Errors
     ///
     /// Says what is missing, of the wrong type, or not supported.
-    pub fn parse(json: &str) -> Result<Self, String> {
+    pub fn parse(json: &Object) -> Result<Self, String> {
         let encoder = BertConfig::parse(json)?;
         let Padding { pad_token_id } = read(json)?;
-        if pad_token_id + 1 >= encoder.max_position_embeddings {
+        if pad_token_id >= encoder.max_position_embeddings - 1 {
             return Err(format!(
                 "`max_position_embeddings` is {}, which leaves no position after `pad_token_id` = \
                  {pad_token_id}",

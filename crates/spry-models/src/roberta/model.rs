@@ -7,6 +7,7 @@ use spry_dual::Dual;
 use super::RobertaConfig;
 use crate::architecture::{Architecture, Limits, TensorList, TensorSpec};
 use crate::bert::Encoder;
+use crate::budget::Budget;
 use crate::layers::first_token;
 use crate::{ForwardContext, Result, TokenInput};
 
@@ -26,9 +27,9 @@ impl Roberta {
 }
 
 impl Architecture for Roberta {
-    fn tensors(&self, task: Task, num_labels: usize) -> Vec<TensorSpec> {
+    fn tensors(&self, task: Task, num_labels: usize, budget: Budget) -> Result<Vec<TensorSpec>> {
         let hidden = self.encoder.config.hidden_size;
-        let mut list = TensorList::default();
+        let mut list = TensorList::new(budget);
         self.encoder.tensors(&mut list);
         match task {
             Task::SequenceClassification => list.optional(ParamRole::Head, |list| {
@@ -37,7 +38,7 @@ impl Architecture for Roberta {
             }),
             Task::QuestionAnswering => list.span_head(hidden),
         }
-        list.0
+        list.finish()
     }
 
     fn limits(&self) -> Limits {

@@ -10,6 +10,7 @@ use spry_data::files::write_atomically;
 use spry_data::{Hub, Partition, Partitioner};
 use spry_models::case::{Case, Deviation};
 use spry_runner::config::layers::explained;
+use spry_runner::fit::open_device;
 use spry_runner::profile::{self, ProfileOptions};
 use spry_runner::text::{cell, mebibytes};
 use spry_runner::{Error, Result, RunConfig, inputs, plots};
@@ -131,7 +132,7 @@ fn check_profile(args: &ProfileArgs) -> Result<()> {
 
 pub fn profile(args: &ProfileArgs) -> Result<Output> {
     check_profile(args)?;
-    let device = spry_core::device::parse(&args.device).map_err(explained)?;
+    let device = open_device(&args.device).map_err(explained)?;
     let (folder, config) = (args.model.as_deref(), args.random_weights.as_deref());
     let options = ProfileOptions {
         estimator: args.estimator.clone(),
@@ -170,7 +171,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Output> {
             args.tolerance
         )));
     }
-    let device = spry_core::device::parse(&args.device).map_err(explained)?;
+    let device = open_device(&args.device).map_err(explained)?;
     let dtype = match args.dtype {
         Precision::F32 => DType::F32,
         Precision::F64 => DType::F64,

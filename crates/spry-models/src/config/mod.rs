@@ -1,18 +1,35 @@
 //! What the families' configurations have in common, as in Hugging Face's `config.json`.
 
+pub mod keys;
+pub mod labels;
+
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer};
+use serde_json::Value;
 use spry_dual::ops;
+
+use crate::budget::MAX_LAYERS;
+use crate::read::shown;
+
+/// The keys and values of a `config.json`. Of a key that is there twice the last value counts, as in
+/// Python.
+pub type Object = serde_json::Map<String, Value>;
 
 /// An activation function; names as in Hugging Face's `ACT2FN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum Activation {
     /// Exact GELU.
     #[default]
-    #[serde(rename = "gelu")]
+    #[serde(rename = "gelu", alias = "gelu_python")]
     Gelu,
     /// GELU's tanh approximation.
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
+    #[serde(
+        rename = "gelu_new",
+        alias = "gelu_pytorch_tanh",
+        alias = "gelu_fast",
+        alias = "gelu_python_tanh",
+        alias = "gelu_accurate"
+    )]
     GeluTanh,
     /// ReLU.
     #[serde(rename = "relu")]
@@ -37,9 +54,60 @@ impl Activation {
 /// Far above any real size; keeps a damaged file from asking for all memory there is.
 const LARGEST_SIZE: usize = 1 << 24;
 
+/// Reads the text of a `config.json`.
+pub(crate) fn object(json: &str) -> Result<Object, String> {
+    match serde_json::from_str(json) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("it is no table of keys and values".to_string()),
+        Err(error) => Err(shown(&error.to_string())),
+    }
+}
+
 /// Reads the keys of one structure.
-pub(crate) fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
-    serde_json::from_str(json).map_err(|error| error.to_string())
+pub(crate) fn read<T: DeserializeOwned>(json: &Object) -> Result<T, String> {
+    serde_path_to_error::deserialize(Value::Object(json.clone())).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = shown(&error.into_inner().to_string());
+        // Of a key that is missing there is no path.
+        if path == "." { reason } else { format!("`{}`: {reason}", shown(&path)) }
+    })
+}
+
+/// Reads `null` as what is meant where the key is absent.
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Gives keys that stand for others their names; fails if both are there and differ.
+pub(crate) fn rename(json: &Object, names: &[(&str, &str)]) -> Result<Object, String> {
+    let mut renamed = json.clone();
+    for (alias, name) in names {
+        let Some(value) = renamed.remove(*alias) else { continue };
+        match renamed.get(*name) {
+            Some(other) if *other != value => {
+                let (value, other) = (shown(&value.to_string()), shown(&other.to_string()));
+                return Err(format!(
+                    "`{alias}` = {value} contradicts `{name}` = {other}; they are one option"
+                ));
+            }
+            _ => renamed.insert(name.to_string(), value),
+        };
+    }
+    Ok(renamed)
+}
+
+/// Fails unless there is at least one layer, and no more than are ever stacked.
+pub(crate) fn check_layers(key: &str, layers: Option<usize>) -> Result<(), String> {
+    match layers {
+        Some(1..=MAX_LAYERS) => Ok(()),
+        Some(0) => Err(format!("`{key}` is 0, but must be at least 1")),
+        Some(layers) => Err(format!("`{key}` is {layers}, but must be at most {MAX_LAYERS}")),
+        None => Err(format!("`{key}` must be at most {MAX_LAYERS}")),
+    }
 }
 
 /// Fails unless all sizes are at least 1 and none is absurd.
@@ -83,29 +151,6 @@ pub(crate) fn check_dropouts(probabilities: &[(&str, f64)]) -> Result<(), String
             Err(format!("`{name}` is {probability}, but must be in [0, 1)"))
         }
         None => Ok(()),
-    }
-}
-
-/// Fails for an option with another value than the only one that is supported.
-pub(crate) fn check_only(key: &str, got: &str, supported: &str) -> Result<(), String> {
-    match got == supported {
-        true => Ok(()),
-        false => Err(format!("`{key}` = {got} is not supported; supported: {supported}")),
-    }
-}
-
-/// The number of classes that a configuration names; 2 if it does not say.
-pub(crate) fn num_labels(json: &str) -> Result<usize, String> {
-    #[derive(Deserialize)]
-    struct Labels {
-        id2label: Option<std::collections::HashMap<String, String>>,
-        num_labels: Option<usize>,
-    }
-    let labels: Labels = read(json)?;
-    let named = labels.id2label.map(|labels| labels.len());
-    match labels.num_labels.or(named).unwrap_or(2) {
-        0 => Err("it has no labels, but a classifier needs at least one".to_string()),
-        count => Ok(count),
     }
 }
 
