@@ -277,7 +277,7 @@ impl TensorList {
     pub(crate) fn push(&mut self, path: String, shape: Vec<usize>, kind: TensorKind) {
         let Ok(budget) = &mut self.budget else { return };
         // The values come out of the budget where it is known which of them are allocated.
-        let mut numbers = Budget::OF_FILE;
+        let mut numbers = Budget { values: usize::MAX, ..*budget };
         let taken = budget.take_name(&path).and_then(|()| numbers.take_values(&path, &shape));
         if let Err(error) = taken {
             self.budget = Err(error);

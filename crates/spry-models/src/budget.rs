@@ -31,14 +31,14 @@ pub const MAX_LABELS: usize = 1 << 20;
 impl Budget {
     /// What one file, or an index of files, may list.
     pub const OF_FILE: Self =
-        Self { tensors: 1 << 17, name_bytes: 1 << 24, values: usize::MAX, of: "of a file" };
+        Self { tensors: 1 << 17, name_bytes: 1 << 24, values: usize::MAX, of: "a file" };
 
     /// What a model may have whose weights are made up from its configuration: 8 GiB in f32.
     pub const OF_RANDOM_MODEL: Self = Self {
         tensors: 1 << 17,
         name_bytes: 1 << 24,
         values: 1 << 31,
-        of: "of a model with random weights",
+        of: "a model with random weights",
     };
 
     /// What a configuration may name beside a checkpoint of so many tensors. It may be a few more
@@ -48,7 +48,7 @@ impl Budget {
         Self {
             tensors: tensors.saturating_mul(2).saturating_add(1024),
             values: 1 << 26,
-            of: "beside this checkpoint",
+            of: "this checkpoint",
             ..Self::OF_FILE
         }
     }
@@ -72,7 +72,7 @@ impl Budget {
         let tensors = self.tensors.checked_sub(1);
         let bytes = self.name_bytes.checked_sub(name.len());
         let (Some(tensors), Some(name_bytes)) = (tensors, bytes) else {
-            return Err(self.exceeded(name, "one tensor too many"));
+            return Err(self.exceeded(name, "is one too many"));
         };
         (self.tensors, self.name_bytes) = (tensors, name_bytes);
         Ok(())
@@ -95,7 +95,7 @@ impl Budget {
     /// ```
     pub fn take_values(&mut self, name: &str, shape: &[usize]) -> Result<usize> {
         let count = elements(shape).filter(|&count| count <= self.values);
-        let too_many = || self.exceeded(name, &format!("of shape {shape:?} too large"));
+        let too_many = || self.exceeded(name, &format!("of shape {shape:?} is too large"));
         let count = count.ok_or_else(too_many)?;
         self.values -= count;
         Ok(count)

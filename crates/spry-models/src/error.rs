@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// A file asks for more tensors, longer names or larger ones than it may.
     #[error(
-        "tensor `{name}` is {reason} {budget}; does config.json belong to this model?",
+        "tensor `{name}` {reason} for {budget}; does config.json belong to this model?",
         name = shown(.name)
     )]
     OverBudget {

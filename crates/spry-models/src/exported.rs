@@ -38,15 +38,14 @@ impl ExportedConfig<'_> {
         let spec = ModelSpec::find(model_type.unwrap_or_default())?;
         // The type of problem would choose another loss.
         json.remove("problem_type");
-        if let (Task::SequenceClassification, None) = (self.task, self.classes) {
-            // As they are.
-        } else {
-            // The number is that of the names; a second one could contradict it.
-            for key in ["num_labels", "_num_labels", "id2label", "label2id"] {
-                json.remove(key);
-            }
-        }
-        if let (Task::SequenceClassification, Some(classes)) = (self.task, self.classes) {
+        let is_classifier = self.task == Task::SequenceClassification;
+        // The number is that of the names; a second one could contradict it.
+        let outdated: &[&str] = match is_classifier && self.classes.is_none() {
+            true => &[],
+            false => &["num_labels", "_num_labels", "id2label", "label2id"],
+        };
+        outdated.iter().for_each(|key| drop(json.remove(*key)));
+        if let Some(classes) = self.classes.filter(|_| is_classifier) {
             let classes = || classes.iter().enumerate();
             let by_number = classes().map(|(id, name)| (id.to_string(), name.as_str()));
             let by_name = classes().map(|(id, name)| (name.clone(), id));

@@ -306,14 +306,14 @@ fn unusable_indices_are_errors_that_say_what_is_wrong() {
             |folder, _| {
                 std::fs::remove_file(folder.join("model-00002-of-00002.safetensors")).unwrap();
             },
-            "model-00002-of-00002.safetensors: No such file",
+            "model-00002-of-00002.safetensors, which the model needs and which cannot be read: No such",
         ),
         (
             |folder, _| {
                 let file = |n| folder.join(format!("model-0000{n}-of-00002.safetensors"));
                 std::fs::copy(file(1), file(2)).unwrap();
             },
-            "which it should have",
+            "is both in",
         ),
         (
             |_, index| {
