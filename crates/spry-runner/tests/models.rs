@@ -114,7 +114,7 @@ fn a_head_in_another_order_is_trained_as_the_data_has_it() {
 #[test]
 fn a_decoder_is_exported_with_the_token_that_padded_its_batches() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, named) in [("llama", json!(9)), ("none", json!(null))] {
+    for (name, named) in [("llama", json!(9)), ("unnamed", json!(null))] {
         let keys = json!({"pad_token_id": named});
         write_model(&folder.path().join(name), "llama", &[0, 1, 2, 3], keys);
         let out = format!("run-{name}");
