@@ -38,6 +38,18 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// Another process works on a run.
+    #[error(
+        "{folder}: another process works on this run{who}; wait for it, or stop it first",
+        folder = .folder.display(),
+        who = .holder.as_ref().map_or(String::new(), |holder| format!(" ({holder})"))
+    )]
+    Busy {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Who it is, such as `process 12 on host`, if that is known.
+        holder: Option<String>,
+    },
     /// The run was interrupted and can be resumed.
     #[error(
         "interrupted after {rounds} rounds; go on with: spry resume {folder}",
@@ -76,7 +88,7 @@ impl Error {
         use spry_data::Error as Data;
         use spry_models::Error as Model;
         match self {
-            Self::Input(_) | Self::Damaged { .. } => BAD_INPUT,
+            Self::Input(_) | Self::Damaged { .. } | Self::Busy { .. } => BAD_INPUT,
             Self::Data(Data::Unreachable { .. } | Data::Download { .. }) => FAILED,
             Self::Io { reason, .. }
             | Self::Data(Data::Io { reason, .. })

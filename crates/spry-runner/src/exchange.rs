@@ -12,21 +12,31 @@ use spry_models::{LoadOptions, MAX_CONFIG_BYTES, Model, checkpoint};
 use spry_strategies::options::shortened;
 
 use crate::inputs::ModelFolder;
-use crate::run::{RunFolder, Summary};
+use crate::run::{RunFolder, SavedSummary, adapters};
 use crate::{Error, Result, RunConfig, bundled};
 
 /// Files of the run's `adapter` folder.
 const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", checkpoint::MODEL];
 
+/// What of a run is exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// The parameters after the best round, instead of those after the last one.
+    pub best: bool,
+    /// Also the model that the adapter belongs to, in `base/`.
+    pub with_base_model: bool,
+}
+
 /// Copies what a run has trained, as of its newest checkpoint, into a folder that must be empty or
 /// not there: an adapter in peft's format, or for methods that train the model's own weights a
-/// whole Hugging Face model. With `with_base_model` also the model that the adapter belongs to, in
-/// `base/`. Returns the files' paths.
+/// whole Hugging Face model. Returns the files' paths.
 ///
 /// # Errors
 ///
-/// If the run has no checkpoint yet, or a file cannot be read or written.
-pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result<Vec<PathBuf>> {
+/// If the run has no checkpoint yet, a file of the run is damaged, or a file cannot be read or
+/// written.
+pub fn export(run: &Path, to: &Path, options: ExportOptions, hub: &Hub) -> Result<Vec<PathBuf>> {
+    let with_base_model = options.with_base_model;
     let folder = RunFolder::look(run)?;
     let mut entries = match std::fs::read_dir(to) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -41,24 +51,32 @@ pub fn export(run: &Path, to: &Path, with_base_model: bool, hub: &Hub) -> Result
     }
     // Everything is looked for before anything is written, so that a mistake leaves nothing behind.
     let mut files = Vec::new();
-    for name in FILES {
-        let from = folder.adapter().join(name);
-        if from.is_file() {
+    let trained = if options.best { folder.best_adapter() } else { folder.adapter() };
+    for from in adapters::find(&trained)? {
+        if let Some(name) = FILES.iter().find(|name| from.ends_with(name)) {
             files.push((to.join(name), Contents::Copy(from)));
         }
     }
-    if files.is_empty() || !folder.summary().is_file() {
+    if !folder.summary().is_file() || (files.is_empty() && !options.best) {
         return Err(Error::Input(format!(
             "{} has nothing to export yet; it comes with the first checkpoint",
             run.display()
         )));
     }
-    let config = folder.read_config()?;
+    if files.is_empty() {
+        return Err(Error::Input(format!(
+            "{} has no best round: it was never evaluated on test data",
+            run.display()
+        )));
+    }
+    // The configuration that these files came from, whatever was changed in `config.toml` since.
+    let saved = SavedSummary::read(&folder)?;
+    let config = saved.config()?;
     // A bundled model's folder must be there until its files are copied.
     let (mut with_other_head, mut model_folder) = (None, None);
     let is_whole_model = files.iter().any(|(path, _)| path.ends_with(checkpoint::MODEL));
     if is_whole_model || with_base_model {
-        let classes = Summary::read(&folder.summary())?.classes;
+        let classes = saved.summary.classes;
         let base = if is_whole_model { to.to_path_buf() } else { to.join("base") };
         let has_own_head = !is_whole_model && config.model.fresh_head;
         let from = ModelFolder::find(&config.model, hub)?;

@@ -6,13 +6,14 @@
 mod cli;
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::ErrorKind as Misuse;
 use cli::args::Cli;
 use serde_json::json;
-use spry_runner::error::{BAD_INPUT, INTERRUPTED};
+use spry_runner::error::{BAD_INPUT, FAILED, INTERRUPTED};
 use spry_runner::{Error, terminal, text};
 
 fn main() -> ExitCode {
@@ -32,32 +33,43 @@ fn main() -> ExitCode {
             json["error"] = json!(message);
             json["exit_code"] = json!(code);
         }
-        print(&text::json(&json));
-    } else {
-        print(&text);
-        if let Some(message) = &message {
-            // To be interrupted is no error, but what was asked for.
-            let word = if code == INTERRUPTED { "" } else { "error: " };
-            terminal::print_error(&format!("{word}{message}"));
-        }
+        return print(&text::json(&json), code);
     }
-    ExitCode::from(code)
+    let code = print(&text, code);
+    if let Some(message) = &message {
+        // To be interrupted is no error, but what was asked for.
+        let word = if code == ExitCode::from(INTERRUPTED) { "" } else { "error: " };
+        terminal::print_error(&format!("{word}{message}"));
+    }
+    code
 }
 
-/// Prints a result; a reader that has gone away, as with `spry presets | head`, is no failure.
-fn print(text: &str) {
-    if !text.is_empty() {
-        let _ = terminal::print(text);
+/// Prints a result and returns the exit code: the given one, or if that is 0 and the result cannot
+/// be printed, that of a failure. A reader that has gone away, as with `spry presets | head`, is
+/// none.
+fn print(text: &str, code: u8) -> ExitCode {
+    if text.is_empty() {
+        return ExitCode::from(code);
+    }
+    printed(terminal::print(text), code)
+}
+
+/// The exit code after a result was printed, or not.
+fn printed(result: std::io::Result<()>, code: u8) -> ExitCode {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            terminal::print_error(&format!("error: the result cannot be printed: {error}"));
+            ExitCode::from(if code == 0 { FAILED } else { code })
+        }
+        _ => ExitCode::from(code),
     }
 }
 
 /// A command line that clap cannot read: its message in one line. Help is no mistake.
 fn misused(error: &clap::Error) -> ExitCode {
-    let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if is_help || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Where this cannot be printed, nothing can.
-        let _ = error.print();
-        return ExitCode::from(if is_help { 0 } else { BAD_INPUT });
+    let is_help = matches!(error.kind(), Misuse::DisplayHelp | Misuse::DisplayVersion);
+    if is_help || error.kind() == Misuse::DisplayHelpOnMissingArgumentOrSubcommand {
+        return printed(error.print(), if is_help { 0 } else { BAD_INPUT });
     }
     let rendered = error.render().to_string();
     let message = rendered.split("\nUsage:").next().unwrap_or(&rendered);
@@ -68,11 +80,10 @@ fn misused(error: &clap::Error) -> ExitCode {
     let asks = |pair: &[OsString]| pair[0] == "--format" && pair[1] == "json";
     let is_for_machines = arguments.windows(2).any(asks)
         || arguments.iter().any(|argument| argument == "--format=json" || argument == "--json");
-    match is_for_machines {
-        true => print(&text::json(
-            &json!({"error": message.trim_start_matches("error: "), "exit_code": BAD_INPUT}),
-        )),
-        false => terminal::print_error(&message),
+    if is_for_machines {
+        let message = message.trim_start_matches("error: ");
+        return print(&text::json(&json!({"error": message, "exit_code": BAD_INPUT})), BAD_INPUT);
     }
+    terminal::print_error(&message);
     ExitCode::from(BAD_INPUT)
 }

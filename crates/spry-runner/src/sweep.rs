@@ -1,12 +1,13 @@
 //! A grid of runs, with several seeds in each cell.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use spry_data::files::write_atomically;
 
-use crate::run::{RunFolder, Summary};
+use crate::run::{RunFolder, SavedSummary, Summary};
 use crate::{Error, Result, RunConfig};
 
 /// The runs of a sweep.
@@ -21,16 +22,27 @@ pub struct Sweep {
 struct Cell {
     name: String,
     options: Vec<String>,
-    runs: Vec<(RunConfig, PathBuf)>,
+    runs: Vec<SweepRun>,
+}
+
+/// One run of a sweep.
+#[derive(Debug)]
+pub struct SweepRun {
+    /// Its configuration.
+    pub config: RunConfig,
+    /// Its folder.
+    pub folder: PathBuf,
 }
 
 /// What has to be done for a run of a sweep.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Todo {
     /// To begin it.
-    Begin(Box<RunConfig>, PathBuf),
+    Begin,
     /// To go on with it.
-    Resume(PathBuf),
+    Resume,
+    /// To leave it to another process, which works on it; its name, if known.
+    Leave(Option<String>),
     /// Nothing: it has ended.
     Nothing,
 }
@@ -43,8 +55,11 @@ pub struct CellResult {
     /// Folders of its runs.
     #[serde(serialize_with = "crate::text::serialize_paths")]
     pub runs: Vec<PathBuf>,
-    /// Number of its runs that have ended.
+    /// Number of its runs that have ended, with something to show.
     pub finished: usize,
+    /// Number of its runs that have ended, but of which [nothing came](Summary::failure); they are
+    /// not in the means.
+    pub failed: usize,
     /// Generalised accuracy.
     pub accuracy: Option<Statistic>,
     /// Generalised F1, for question answering.
@@ -125,11 +140,11 @@ impl Sweep {
             let all: Vec<&String> = options.iter().chain(&own).collect();
             let config = base.with_assignments(&all).map_err(failed)?;
             config.validate().map_err(failed)?;
-            let run = |seed: &u64| -> Result<(RunConfig, PathBuf)> {
+            let run = |seed: &u64| -> Result<SweepRun> {
                 let mut config = config.clone();
                 (config.seed, config.experiment) = (*seed, name.clone());
                 let folder = folder.join(&name).join(format!("seed-{seed}"));
-                Ok((config.with_absolute_paths()?, folder))
+                Ok(SweepRun { config: config.with_absolute_paths()?, folder })
             };
             let seeds = if seeds.is_empty() { &[config.seed] } else { seeds };
             let runs = seeds.iter().map(run).collect::<Result<_>>()?;
@@ -143,79 +158,100 @@ impl Sweep {
         Ok(Self { folder: folder.to_path_buf(), cells })
     }
 
-    /// What is left to do, in order. A folder that has a run with another configuration is an
-    /// error: its results would be taken for this sweep's.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Input`] for such a folder, or if it cannot be read.
-    pub fn todo(&self) -> Result<Vec<Todo>> {
-        let runs = self.cells.iter().flat_map(|cell| &cell.runs);
-        runs.map(|(config, path)| {
-            if !path.join("config.toml").is_file() {
-                return Ok(Todo::Begin(Box::new(config.clone()), path.clone()));
-            }
-            let folder = RunFolder::look(path)?;
-            let there = RunConfig {
-                jobs: config.jobs,
-                prefix_cache_bytes: config.prefix_cache_bytes,
-                ..folder.read_config()?
-            };
-            if there != *config {
-                return Err(Error::Input(format!(
-                    "{} has a run with another configuration; choose another folder with --out",
-                    path.display()
-                )));
-            }
-            let summary = folder.summary();
-            let is_finished = summary.is_file() && Summary::read(&summary)?.finished;
-            Ok(if is_finished { Todo::Nothing } else { Todo::Resume(path.clone()) })
-        })
-        .collect()
+    /// All runs, in order.
+    pub fn runs(&self) -> impl Iterator<Item = &SweepRun> {
+        self.cells.iter().flat_map(|cell| &cell.runs)
     }
 
-    /// The cells' outcomes, over the runs that have ended.
-    ///
-    /// # Errors
-    ///
-    /// If a summary cannot be read.
-    pub fn results(&self) -> Result<Vec<CellResult>> {
-        let result = |cell: &Cell| -> Result<CellResult> {
-            let mut summaries = Vec::new();
-            for (_, folder) in &cell.runs {
-                let path = folder.join("summary.json");
-                if path.is_file() {
-                    summaries.push(Summary::read(&path)?);
-                }
-            }
+    /// The cells' outcomes, over the runs that have ended. A summary that is damaged does not
+    /// count: its run is [to be resumed](SweepRun::todo), which writes it anew.
+    pub fn results(&self) -> Vec<CellResult> {
+        let result = |cell: &Cell| {
+            let summary = |run: &SweepRun| run.summary().ok().flatten();
+            let mut summaries: Vec<Summary> = cell.runs.iter().filter_map(summary).collect();
+            let failed = summaries.iter().filter(|summary| summary.failure.is_some()).count();
             summaries.retain(|summary| summary.finished);
             let statistic = |value: fn(&Summary) -> Option<f64>| {
                 Statistic::of(&summaries.iter().filter_map(value).collect::<Vec<f64>>())
             };
-            Ok(CellResult {
+            CellResult {
                 options: cell.options.clone(),
-                runs: cell.runs.iter().map(|(_, folder)| folder.clone()).collect(),
+                runs: cell.runs.iter().map(|run| run.folder.clone()).collect(),
                 finished: summaries.len(),
+                failed,
                 accuracy: statistic(|summary| summary.generalized_accuracy),
                 f1: statistic(|summary| summary.generalized_f1),
                 loss: statistic(|summary| summary.generalized_loss),
                 personalized_accuracy: statistic(|summary| summary.personalized_accuracy),
                 wall_secs: statistic(|summary| Some(summary.wall_secs)),
-            })
+            }
         };
         self.cells.iter().map(result).collect()
     }
 
-    /// Writes `sweep.json` with the outcomes into the sweep's folder; returns its path.
+    /// Writes `sweep.json` with the outcomes so far into the sweep's folder; returns them and its
+    /// path. Of several processes that do so, the last one has the newest outcomes.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn write(&self, results: &[CellResult]) -> Result<PathBuf> {
+    pub fn write(&self) -> Result<(Vec<CellResult>, PathBuf)> {
+        fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+        let lock_path = self.folder.join(".lock");
+        let lock = File::create(&lock_path).map_err(Error::io(&lock_path))?;
+        // A file system without locks must not keep anyone from working.
+        let _ = lock.lock();
+        let results = self.results();
         let path = self.folder.join("sweep.json");
-        let json = serde_json::to_string_pretty(results).map_err(spry_core::Error::objective)?;
+        let json = serde_json::to_string_pretty(&results).map_err(spry_core::Error::objective)?;
         write_atomically(&path, (json + "\n").as_bytes())?;
-        Ok(path)
+        Ok((results, path))
+    }
+}
+
+impl SweepRun {
+    /// What is to be done for the run now; other processes may work on the same sweep. A folder
+    /// that has a run with another configuration is an error: its results would be taken for this
+    /// sweep's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] for such a folder, or if it cannot be read.
+    pub fn todo(&self) -> Result<Todo> {
+        if let Err(Error::Busy { holder, .. }) = RunFolder::check_free(&self.folder) {
+            return Ok(Todo::Leave(holder));
+        }
+        if !self.folder.join("config.toml").is_file() {
+            return Ok(Todo::Begin);
+        }
+        let there = RunConfig {
+            jobs: self.config.jobs,
+            prefix_cache_bytes: self.config.prefix_cache_bytes,
+            ..RunFolder::look(&self.folder)?.read_config()?
+        };
+        if there != self.config {
+            return Err(Error::Input(format!(
+                "{} has a run with another configuration; choose another folder with --out",
+                self.folder.display()
+            )));
+        }
+        let is_finished = match self.summary() {
+            Ok(summary) => summary.is_some_and(|summary| summary.finished),
+            // It is made anew from the checkpoint.
+            Err(Error::Damaged { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(if is_finished { Todo::Nothing } else { Todo::Resume })
+    }
+
+    /// The run's outcome so far, if there is one.
+    fn summary(&self) -> Result<Option<Summary>> {
+        match RunFolder::look(&self.folder) {
+            Ok(folder) if folder.summary().exists() => {
+                Ok(Some(SavedSummary::read(&folder)?.summary))
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -245,7 +281,10 @@ pub fn table(results: &[CellResult]) -> String {
         };
         let row = vec![
             crate::text::cell(&cell_name(&result.options)),
-            format!("{}/{}", result.finished, result.runs.len()),
+            match result.failed {
+                0 => format!("{}/{}", result.finished, result.runs.len()),
+                failed => format!("{}/{} ({failed} failed)", result.finished, result.runs.len()),
+            },
             text(result.accuracy, 100.0, 1, " %"),
             text(result.loss, 1.0, 4, ""),
             text(result.personalized_accuracy, 100.0, 1, " %"),
@@ -301,6 +340,9 @@ fn split_list(text: &str) -> Vec<String> {
     parts.iter().map(|part| part.trim().to_string()).collect()
 }
 
+/// Longest readable name of a cell's folder, in bytes; file systems allow 255.
+const LONGEST_NAME: usize = 180;
+
 /// The options as the name of a folder: the last part of each key, with its value.
 fn cell_name(options: &[String]) -> String {
     if options.is_empty() {
@@ -319,11 +361,13 @@ fn cell_name(options: &[String]) -> String {
     };
     let name = options.iter().map(short).collect::<Vec<_>>().join(",");
     let allowed = |c: char| c.is_alphanumeric() || "=.,+-_".contains(c);
-    if name.chars().all(allowed) {
+    if name.chars().all(allowed) && name.len() <= LONGEST_NAME {
         return name;
     }
     // What a folder's name cannot say is told apart by a hash.
-    let readable: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    let mut readable: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    let end = (0..=LONGEST_NAME.min(readable.len())).rfind(|end| readable.is_char_boundary(*end));
+    readable.truncate(end.unwrap_or(0));
     format!("{readable}-{}", &blake3::hash(options.join("\n").as_bytes()).to_hex()[..8])
 }
 
@@ -347,5 +391,10 @@ mod tests {
         assert_eq!(name("method.estimator.k=4"), "k=4");
         assert_eq!(name("method.name=fwdllm+"), "method=fwdllm+");
         assert_ne!(name("model.name_or_path=a/b"), name("model.name_or_path=a:b"));
+        // Longer ones than a file system allows, which end in different ways, or inside of a letter.
+        let long = |end: &str| name(&format!("dataset.name=a{}{end}", "é".repeat(200)));
+        assert!(long("x").len() <= 200 && long("x").starts_with("dataset=aé"), "{}", long("x"));
+        assert_ne!(long("x"), long("y"));
+        assert_eq!(name(&format!("a.k={}", "1".repeat(178))).len(), 180);
     }
 }

@@ -74,7 +74,7 @@ impl EventFile {
     ///
     /// If it cannot be written.
     pub fn rewrite(&mut self, records: &Records) -> Result<()> {
-        let start = records.resources.first().map_or_else(now, |row| row.finished_at_secs);
+        let start = records.costs.first().map_or_else(now, |row| row.finished_at_secs);
         let version = What::FileVersion(FILE_VERSION.to_string());
         let mut bytes = record(&LoggedEvent { wall_time: start, step: 0, what: Some(version) });
         for row in &records.rounds {
@@ -154,7 +154,7 @@ fn scalars(row: &RoundRow, records: &Records, scalars: &Scalars) -> Vec<u8> {
     if values.is_empty() {
         return Vec::new();
     }
-    let round = records.resources.iter().rfind(|r| r.server_round == row.server_round);
+    let round = records.costs.iter().rfind(|r| r.server_round == row.server_round);
     let what = Some(What::Summary(ScalarSummary { value: values }));
     let wall_time = round.map_or(0.0, |resource| resource.finished_at_secs);
     record(&LoggedEvent { wall_time, step: row.server_round as i64, what })

@@ -21,6 +21,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::run::evaluation::in_words;
 use crate::text::{self, message, printable};
 use crate::{Error, Result};
 
@@ -270,11 +271,7 @@ impl Progress {
     /// The newest loss and accuracy, and what goes on.
     fn show(&self, now: &str) {
         let train = self.train_loss.map(|loss| format!("train loss {loss:.3}"));
-        let test = self.test.map(|(round, test)| {
-            let (loss, accuracy) = (test.loss(), 100.0 * test.accuracy());
-            let f1 = test.f1().map_or(String::new(), |f1| format!(", F1 {:.1} %", 100.0 * f1));
-            format!("test loss {loss:.3}, accuracy {accuracy:.1} %{f1} (round {round})")
-        });
+        let test = self.test.map(|(round, test)| format!("{} (round {round})", in_words(&test)));
         let now = (!now.is_empty()).then(|| now.to_string());
         // What goes on first: a narrow terminal shows no more.
         let parts: Vec<String> = [now, train, test].into_iter().flatten().collect();

@@ -373,9 +373,9 @@ fn runs_adapters_and_cases() {
         let to = folder.path().join(name);
         fs::create_dir_all(to.join("checkpoints")).unwrap();
         fs::create_dir_all(to.join("adapter")).unwrap();
+        fs::create_dir_all(to.join("rows")).unwrap();
         let mut files = vec!["config.toml".to_string(), "summary.json".to_string()];
-        files.extend(["rounds.parquet", "resources.parquet"].map(str::to_string));
-        for sub in ["checkpoints", "adapter"] {
+        for sub in ["checkpoints", "adapter", "rows"] {
             for entry in fs::read_dir(run.join(sub)).unwrap() {
                 let name = entry.unwrap().file_name();
                 files.push(format!("{sub}/{}", name.to_string_lossy()));
@@ -397,7 +397,7 @@ fn runs_adapters_and_cases() {
     fs::remove_dir_all(young.join("adapter")).unwrap();
     let torn = copy("torn");
     fs::write(torn.join("summary.json"), "{\"method\":").unwrap();
-    fs::write(copy("rows").join("rounds.parquet"), "PAR1").unwrap();
+    fs::write(copy("rows").join("rows/rounds.rows"), "SPRYRW01").unwrap();
     let lora = copy("lora").join("adapter");
     let config = fs::read_to_string(lora.join("adapter_config.json")).unwrap();
     fs::write(lora.join("adapter_config.json"), config.replace("\"r\": 1", "\"r\": 2")).unwrap();
@@ -439,7 +439,7 @@ fn runs_adapters_and_cases() {
             ("import pissa/adapter ~ --out out", "`init_lora_weights` = \"pissa\"", 2),
             ("compare young", "has no results yet", 2),
             ("compare torn", "summary.json is damaged", 2),
-            ("compare rows", "rounds.parquet is damaged", 2),
+            ("compare rows", "rounds.rows is damaged", 2),
             ("export young exported", "has nothing to export yet", 2),
             ("export run full", "is not empty", 2),
             ("import lora/adapter ~ --out out", "has shape [1,", 2),

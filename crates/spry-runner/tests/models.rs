@@ -53,7 +53,9 @@ fn run(folder: &Path, model: &str, out: &str, options: &[&str]) -> String {
     let mut command = spry(folder);
     command.arg("run").args(SMALL).args(["--out", out, "--set"]);
     command.arg(format!("model.name_or_path={model}"));
-    options.iter().for_each(|option| drop(command.args(["--set", option])));
+    for option in options {
+        command.args(["--set", option]);
+    }
     succeed(&mut command);
     fs::read_to_string(folder.join(out).join("log.txt")).unwrap()
 }

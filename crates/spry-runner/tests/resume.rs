@@ -26,6 +26,7 @@ fn contents(run: &Path) -> BTreeMap<String, Vec<u8>> {
         "clients.parquet",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
+        "adapter-best/adapter_model.safetensors",
         "plots/loss.svg",
         "plots/accuracy.svg",
         "plots/bytes.svg",

@@ -278,6 +278,10 @@ pub struct ExportArgs {
     #[arg(value_name = "OUT_DIR")]
     pub out: PathBuf,
 
+    /// Write what was trained until the best round, instead of the last one.
+    #[arg(long)]
+    pub best: bool,
+
     /// Copy the base model's configuration, weights and tokenizer, too, to OUT_DIR/base.
     #[arg(long)]
     pub with_base_model: bool,

@@ -13,6 +13,7 @@ use comfy_table::{Table, presets as styles};
 use serde::Serialize;
 use serde_json::json;
 use spry_data::Hub;
+use spry_runner::exchange::ExportOptions;
 use spry_runner::text::path_text;
 use spry_runner::{Error, Result, exchange, presets, signals, terminal};
 
@@ -49,7 +50,8 @@ pub fn execute(cli: Cli) -> Result<Output> {
         Command::Profile(args) => checks::profile(&args),
         Command::Verify(args) => checks::verify(&args),
         Command::Export(args) => {
-            let written = exchange::export(&args.run, &args.out, args.with_base_model, &hub)?;
+            let options = ExportOptions { best: args.best, with_base_model: args.with_base_model };
+            let written = exchange::export(&args.run, &args.out, options, &hub)?;
             let lines: Vec<String> =
                 written.iter().map(|path| format!("written: {}", path.display())).collect();
             let written: Vec<String> = written.iter().map(|path| path_text(path)).collect();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::json;
 use spry_core::StopSignal;
 use spry_data::Hub;
-use spry_runner::compare::Comparison;
+use spry_runner::compare::{Comparison, LeftOutRun};
 use spry_runner::meter::AllocationMeter;
-use spry_runner::sweep::{self, Sweep, Todo};
+use spry_runner::sweep::{self, Sweep, SweepRun, Todo};
 use spry_runner::terminal::{self, Progress};
 use spry_runner::text::path_text;
 use spry_runner::{Error, Result, Run, RunConfig, Summary, exchange, presets, signals};
@@ -134,7 +134,25 @@ fn report(summary: &Summary, folder: &Path) -> Result<Output> {
     let text = format!("{}\nresults in {}", summary.table(), folder.display());
     let mut json = json!(summary);
     json["folder"] = json!(path_text(folder));
-    Output::new(text, json)
+    let mut output = Output::new(text, json)?;
+    output.failure = nothing_came(summary, folder);
+    Ok(output)
+}
+
+/// A run that has come to its end without any training is a failure.
+fn nothing_came(summary: &Summary, folder: &Path) -> Option<Error> {
+    let reason = summary.failure.as_ref()?;
+    Some(Error::Failed(format!("{}: {reason}", folder.display())))
+}
+
+/// How a run of a sweep ended here.
+enum Ended {
+    /// It has ended, now or before.
+    Done,
+    /// Another process works on it; its name, if known.
+    Left(Option<String>),
+    /// It failed.
+    Failed(Error),
 }
 
 /// The key of an option such as `seed=1`.
@@ -154,43 +172,59 @@ pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Outpu
         return Err(Error::Input("--set seed and --seeds exclude each other".to_string()));
     }
     let sweep = Sweep::new(&base, &options, &args.grid, &args.seeds, &args.out)?;
-    let todo = sweep.todo()?;
-    let (count, mut failures) = (todo.len(), Vec::new());
+    // Whatever cannot be used is known before the first run begins.
+    sweep.runs().try_for_each(|run| run.todo().map(drop))?;
+    let count = sweep.runs().count();
     let stop = signals::stop_on_interrupt();
-    for (index, todo) in todo.into_iter().enumerate() {
-        let label = format!("run {} of {count}", index + 1);
-        let (folder, run) = match todo {
-            Todo::Nothing => continue,
-            Todo::Resume(folder) => {
-                let run = signals::while_loading(|| Run::resume(&folder, args.config.jobs, hub));
-                (folder, run)
+    let mut failures = Vec::new();
+    let mut left: Vec<(usize, &SweepRun)> = sweep.runs().enumerate().collect();
+    // What another process did not finish is taken up, once it is free.
+    let left = loop {
+        let (mut still_left, before) = (Vec::new(), left.len());
+        for (index, run) in left {
+            let label = format!("run {} of {count}", index + 1);
+            match work_on(run, &label, args, hub, &stop, is_for_machines)? {
+                Ended::Done => {}
+                Ended::Left(holder) => still_left.push((index, run, holder)),
+                // The others may do better.
+                Ended::Failed(error) => {
+                    let line = error.line();
+                    let folder = run.folder.display().to_string();
+                    let line =
+                        if line.contains(&folder) { line } else { format!("{folder}: {line}") };
+                    tracing::warn!("{line}");
+                    failures.push(line);
+                    // That is not for the log of the next one.
+                    terminal::end_log();
+                }
             }
-            Todo::Begin(config, folder) => {
-                let run = signals::while_loading(|| Run::create(*config, &folder, hub));
-                (folder, run)
-            }
-        };
-        match run.and_then(|run| execute(run, &label, stop.clone(), is_for_machines)) {
-            Ok(_) => {}
-            Err(Error::Interrupted { .. }) => return Err(Error::SweepInterrupted),
-            // The others may do better.
-            Err(error) => {
-                tracing::warn!("{}: {}", folder.display(), error.line());
-                failures.push(format!("{}: {}", folder.display(), error.line()));
-                // That is not for the log of the next one.
-                terminal::end_log();
+            // After each run: a sweep that is cut off keeps what it has.
+            sweep.write()?;
+            if stop.is_stopped() {
+                return Err(Error::SweepInterrupted);
             }
         }
-        // After each run: a sweep that is cut off keeps what it has.
-        sweep.write(&sweep.results()?)?;
-        if stop.is_stopped() {
-            return Err(Error::SweepInterrupted);
+        if still_left.is_empty() || still_left.len() == before {
+            break still_left;
         }
+        left = still_left.into_iter().map(|(index, run, _)| (index, run)).collect();
+    };
+    let (results, path) = sweep.write()?;
+    let mut text = format!("{}\nwritten to {}", sweep::table(&results), path.display());
+    for (_, run, holder) in &left {
+        let holder = holder.as_deref().unwrap_or("another process");
+        text += &format!("\n{holder} works on {}", run.folder.display());
     }
-    let results = sweep.results()?;
-    let path = sweep.write(&results)?;
-    let text = format!("{}\nwritten to {}", sweep::table(&results), path.display());
-    let json = json!({"cells": results, "written": path_text(&path), "failures": failures});
+    let left: Vec<_> = left
+        .iter()
+        .map(|(_, run, holder)| json!({"folder": path_text(&run.folder), "holder": holder}))
+        .collect();
+    let json = json!({
+        "cells": results,
+        "written": path_text(&path),
+        "failures": failures,
+        "left_to_others": left,
+    });
     let mut output = Output::new(text, json)?;
     let failed = |first: &String| {
         Error::Failed(format!("{} of {count} runs failed, the first one: {first}", failures.len()))
@@ -199,9 +233,57 @@ pub fn sweep(args: &SweepArgs, hub: &Hub, is_for_machines: bool) -> Result<Outpu
     Ok(output)
 }
 
+/// Begins a run of a sweep or goes on with it, unless it has ended or another process does. Only
+/// an interruption is an error.
+fn work_on(
+    run: &SweepRun,
+    label: &str,
+    args: &SweepArgs,
+    hub: &Hub,
+    stop: &StopSignal,
+    is_for_machines: bool,
+) -> Result<Ended> {
+    loop {
+        let todo = match run.todo() {
+            Ok(todo) => todo,
+            Err(error) => return Ok(Ended::Failed(error)),
+        };
+        let started = match &todo {
+            Todo::Nothing => return Ok(Ended::Done),
+            Todo::Leave(holder) => return Ok(Ended::Left(holder.clone())),
+            Todo::Resume => {
+                signals::while_loading(|| Run::resume(&run.folder, args.config.jobs, hub))
+            }
+            Todo::Begin => {
+                signals::while_loading(|| Run::create(run.config.clone(), &run.folder, hub))
+            }
+        };
+        let started = match started {
+            Ok(started) => started,
+            Err(Error::Busy { holder, .. }) => return Ok(Ended::Left(holder)),
+            // Another process may have been faster, or even done with it.
+            Err(_) if run.todo().is_ok_and(|now| now != todo) => continue,
+            Err(error) => return Ok(Ended::Failed(error)),
+        };
+        return match execute(started, label, stop.clone(), is_for_machines) {
+            Ok(summary) => Ok(match nothing_came(&summary, &run.folder) {
+                Some(error) => Ended::Failed(error),
+                None => Ended::Done,
+            }),
+            Err(Error::Interrupted { .. }) => Err(Error::SweepInterrupted),
+            Err(error) => Ok(Ended::Failed(error)),
+        };
+    }
+}
+
 pub fn compare(args: &CompareArgs) -> Result<Output> {
     let comparison = Comparison::read(&args.runs)?;
+    for LeftOutRun { folder, reason } in comparison.left_out() {
+        tracing::warn!("left out {}: {reason}", folder.display());
+    }
     let page = comparison.write(&args.out)?;
     let text = format!("{}\nwritten to {}", comparison.table(), page.display());
-    Output::new(text, json!({"runs": comparison.rows(), "written": path_text(&page)}))
+    let (rows, left_out) = (comparison.rows(), comparison.left_out());
+    let json = json!({"runs": rows, "left_out": left_out, "written": path_text(&page)});
+    Output::new(text, json)
 }

@@ -1,4 +1,9 @@
 //! Several runs side by side: a table, plots, and one page that has both.
+//!
+//! Numbers come from the runs' summaries and rows, which have checksums, and not from the Parquet
+//! files.
+
+mod search;
 
 use std::path::{Path, PathBuf};
 
@@ -8,15 +13,24 @@ use serde_json::Value;
 use spry_data::files::write_atomically;
 
 use crate::plots::LinePlot;
-use crate::run::metrics::{read_resources, read_rounds};
-use crate::run::records::{RoundRow, curve, running_total};
-use crate::run::{RunFolder, Summary};
+use crate::run::records::{Records, RoundRow, curve, running_total};
+use crate::run::{RunFolder, SavedSummary, Summary};
 use crate::text::{MEBIBYTE, cell, label, mebibytes, path_text, percent, printable};
 use crate::{Error, Result, RunConfig};
 
 /// Runs that are compared.
 pub struct Comparison {
     runs: Vec<ComparedRun>,
+    left_out: Vec<LeftOutRun>,
+}
+
+/// A run that was found in a folder, but has nothing to compare.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftOutRun {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Why it was left out.
+    pub reason: String,
 }
 
 /// One of them.
@@ -42,52 +56,76 @@ pub struct Row {
     pub summary: Summary,
 }
 
+impl ComparedRun {
+    /// The run in a folder as of its summary, with its configuration.
+    fn read(path: &Path) -> Result<(Self, RunConfig)> {
+        let folder = RunFolder::look(path)?;
+        if !folder.summary().is_file() {
+            return Err(Error::Input(format!(
+                "{} has no results yet; they come with the first checkpoint",
+                path.display()
+            )));
+        }
+        let saved = SavedSummary::read(&folder)?;
+        let config = saved.config()?;
+        let Records { rounds, costs, .. } = saved.records(&folder)?;
+        let mut sum = 0.0;
+        let seconds = costs.iter().map(|row| {
+            sum += row.wall_secs;
+            (row.server_round as f64, sum)
+        });
+        let run = Self {
+            label: String::new(),
+            folder: path.to_path_buf(),
+            summary: saved.summary,
+            seconds: seconds.collect(),
+            rounds,
+        };
+        Ok((run, config))
+    }
+}
+
 impl Comparison {
     /// Reads the runs in these folders; a folder that has no run but folders with runs, as a sweep
-    /// has, stands for these.
+    /// has, stands for these. Of these, runs without any results yet, and damaged ones, are
+    /// [left out](Self::left_out).
     ///
     /// # Errors
     ///
-    /// If there is no run, or one without any results yet.
+    /// If a folder has no run, or a run that is named itself cannot be read, or no run can.
     pub fn read(folders: &[PathBuf]) -> Result<Self> {
-        let mut paths = Vec::new();
+        let (mut runs, mut configs, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first_error = None;
         for folder in folders {
-            match runs_below(folder, SEARCH_DEPTH) {
-                below if below.is_empty() => paths.push(folder.clone()),
-                below => paths.extend(below),
+            let below = search::runs_below(folder);
+            let is_named = below.is_empty() || below == [folder.clone()];
+            let paths = if below.is_empty() { vec![folder.clone()] } else { below };
+            for path in paths {
+                match ComparedRun::read(&path) {
+                    Ok((run, config)) => {
+                        runs.push(run);
+                        configs.push(config);
+                    }
+                    Err(error) if is_named => return Err(error),
+                    Err(error) => {
+                        left_out.push(LeftOutRun { folder: path, reason: error.line() });
+                        first_error.get_or_insert(error);
+                    }
+                }
             }
         }
-        let mut runs = Vec::new();
-        let mut configs = Vec::new();
-        for path in &paths {
-            let folder = RunFolder::look(path)?;
-            if !folder.summary().is_file() {
-                return Err(Error::Input(format!(
-                    "{} has no results yet; they come with the first checkpoint",
-                    path.display()
-                )));
-            }
-            configs.push(folder.read_config()?);
-            let mut sum = 0.0;
-            let resources = read_resources(&folder.resources())?;
-            let of_rounds = resources.iter().filter(|row| row.client.is_none());
-            runs.push(ComparedRun {
-                label: String::new(),
-                folder: path.clone(),
-                summary: Summary::read(&folder.summary())?,
-                rounds: read_rounds(&folder.rounds())?,
-                seconds: of_rounds
-                    .map(|row| {
-                        sum += row.wall_secs;
-                        (row.server_round as f64, sum)
-                    })
-                    .collect(),
-            });
+        if let Some(error) = first_error.filter(|_| runs.is_empty()) {
+            return Err(error);
         }
         for (run, label) in runs.iter_mut().zip(labels(&configs)) {
             run.label = label;
         }
-        Ok(Self { runs })
+        Ok(Self { runs, left_out })
+    }
+
+    /// Runs that were found, but have nothing to compare.
+    pub fn left_out(&self) -> &[LeftOutRun] {
+        &self.left_out
     }
 
     /// The lines of the table.
@@ -267,15 +305,15 @@ type Column = (&'static str, fn(&Row) -> String);
 
 const COLUMNS: &[Column] = &[
     ("run", |row| row.run.clone()),
-    ("rounds", |row| match row.summary.finished {
-        true => row.summary.rounds.to_string(),
-        false => format!("{} (unfinished)", row.summary.rounds),
-    }),
-    ("accuracy", |row| percent(row.summary.generalized_accuracy)),
-    (F1, |row| percent(row.summary.generalized_f1)),
-    ("best", |row| percent(row.summary.best_generalized_accuracy)),
+    ("rounds", |row| row.summary.rounds_and_state()),
+    ("accuracy", |row| row.summary.tested(percent(row.summary.generalized_accuracy))),
+    (F1, |row| row.summary.tested(percent(row.summary.generalized_f1))),
+    ("best", |row| row.summary.tested(percent(row.summary.best_generalized_accuracy))),
     ("personalised", |row| percent(row.summary.personalized_accuracy)),
-    ("loss", |row| row.summary.generalized_loss.map_or("-".into(), |loss| format!("{loss:.4}"))),
+    ("loss", |row| {
+        let loss = row.summary.generalized_loss.map(|loss| format!("{loss:.4}"));
+        row.summary.tested(loss.unwrap_or("-".to_string()))
+    }),
     ("forward passes", |row| row.summary.forward_passes.to_string()),
     ("MiB up", |row| mebibytes(row.summary.bytes_up)),
     ("MiB down", |row| mebibytes(row.summary.bytes_down)),
@@ -283,22 +321,6 @@ const COLUMNS: &[Column] = &[
     ("total seconds", |row| format!("{:.1}", row.summary.wall_secs)),
     ("converged", |row| row.summary.rounds_to_converge.map_or("-".into(), |r| r.to_string())),
 ];
-
-/// How far below a folder runs are looked for: a sweep's are two folders down, those of `results`
-/// three.
-const SEARCH_DEPTH: usize = 3;
-
-/// Folders with runs: the folder itself, or those below it, in order.
-fn runs_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
-    if RunFolder::look(folder).is_ok() {
-        return vec![folder.to_path_buf()];
-    }
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    let mut folders: Vec<PathBuf> = if depth > 0 { folders.collect() } else { Vec::new() };
-    folders.sort();
-    folders.iter().flat_map(|folder| runs_below(folder, depth - 1)).collect()
-}
 
 /// The points `(x of the round, y)` of a curve over rounds.
 fn against(points: &[(f64, f64)], x: &[(f64, f64)]) -> Vec<(f64, f64)> {

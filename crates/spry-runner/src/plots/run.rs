@@ -6,7 +6,7 @@ use spry_data::files::write_atomically;
 
 use super::LinePlot;
 use crate::Result;
-use crate::run::records::{Records, ResourceRow, RoundRow, curve, running_total};
+use crate::run::records::{Records, RoundRow, curve, running_total};
 use crate::text::MEBIBYTE;
 
 /// Writes `loss.svg`, `accuracy.svg`, `bytes.svg`, `memory.svg` and `time.svg` into a folder; a
@@ -43,10 +43,7 @@ fn plots(records: &Records) -> [(&'static str, LinePlot); 5] {
         let points = running_total(&records.rounds, value).into_iter();
         points.map(|(round, bytes)| (round, bytes / MEBIBYTE)).collect::<Vec<_>>()
     };
-    let rounds = || {
-        let is_round = |row: &&ResourceRow| row.client.is_none();
-        records.resources.iter().filter(is_round).filter(|row| row.server_round > 0)
-    };
+    let rounds = || records.costs.iter().filter(|row| row.server_round > 0);
     let mebibytes = |bytes: u64| bytes as f64 / MEBIBYTE;
     let peaks = rounds()
         .filter_map(|row| Some((row.server_round as f64, mebibytes(row.peak_bytes?))))

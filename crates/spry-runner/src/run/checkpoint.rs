@@ -1,24 +1,30 @@
 //! Checkpoints: everything that `resume` needs, in files that are whole or not there.
 //!
-//! A file has eight bytes that say what it is, a BLAKE3 checksum, and the [`Checkpoint`] in
-//! postcard's format. It is written beside its place, synced and renamed. The newest two are kept: should the
-//! newest one turn out to be damaged, the one before it serves.
+//! A checkpoint is the state of the simulation and a position in the files of rows: its size does
+//! not depend on how many rounds there were. A file has eight bytes that say what it is, a BLAKE3
+//! checksum, and the [`Checkpoint`] in postcard's format. It is written beside its place, synced
+//! and renamed. The newest two are kept: should the newest one turn out to be damaged, the one
+//! before it serves.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use spry_core::ParamSet;
 use spry_core::simulation::Snapshot;
-use spry_data::files::write_atomically;
+use spry_data::{files, guard};
 use tracing::warn;
 
-use super::records::Records;
+use super::rows::Position;
 use crate::{Error, Result};
 
 /// What the file is, with the version of its format.
-const MAGIC: &[u8; 8] = b"SPRYCK02";
+const MAGIC: &[u8; 8] = b"SPRYCK03";
 
 /// Number of checkpoints that are kept.
 const KEPT: usize = 2;
+
+/// Longest file that is read, in bytes.
+const LIMIT: u64 = 64 << 30;
 
 /// A run between two rounds.
 #[derive(Serialize, Deserialize)]
@@ -27,10 +33,32 @@ pub struct Checkpoint {
     pub config: String,
     /// Hash of model, data and partition; see [`Inputs::fingerprint`](crate::Inputs::fingerprint).
     pub fingerprint: [u8; 32],
+    /// The rows up to here.
+    pub rows: Positions,
     /// The simulation.
     pub snapshot: Snapshot,
-    /// Everything that was measured.
-    pub records: Records,
+    /// The best parameters so far, if any were evaluated.
+    pub best: Option<Best>,
+}
+
+/// How far the files of rows are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positions {
+    /// The file of rounds.
+    pub rounds: Position,
+    /// The file of clients.
+    pub clients: Position,
+}
+
+/// The parameters after the best round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Best {
+    /// Number of rounds that had ended.
+    pub server_round: u64,
+    /// What they were ranked by; see [`best_round`](super::evaluation::best_round).
+    pub score: f64,
+    /// The parameters.
+    pub params: ParamSet,
 }
 
 impl Checkpoint {
@@ -41,13 +69,15 @@ impl Checkpoint {
     /// If it cannot be written; the ones before it are then still there.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let body = postcard::to_allocvec(self).map_err(spry_core::Error::from)?;
+        let checksum = blake3::hash(&body);
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
+        bytes.extend_from_slice(checksum.as_bytes());
         bytes.extend_from_slice(&body);
+        // One copy of the parameters less while the file is written.
+        drop(body);
         let round = self.snapshot.state.server_round;
-        write_atomically(&folder.join(format!("round-{round:08}.ckpt")), &bytes)?;
-        let files = files(folder)?;
-        for old in files.iter().rev().skip(KEPT) {
+        files::write_atomically(&folder.join(format!("round-{round:08}.ckpt")), &bytes)?;
+        for old in paths(folder)?.iter().rev().skip(KEPT) {
             // One that stays is in nobody's way.
             let _ = std::fs::remove_file(old);
         }
@@ -62,7 +92,7 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self> {
         let damaged =
             |reason: &str| Error::Damaged { path: path.to_path_buf(), reason: reason.to_string() };
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let bytes = guard::read(path, LIMIT)?;
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
             return Err(damaged("it is no checkpoint of this version of spry"));
         };
@@ -72,20 +102,29 @@ impl Checkpoint {
         if blake3::hash(body).as_bytes() != checksum {
             return Err(damaged("its checksum does not match"));
         }
-        postcard::from_bytes(body).map_err(|error| damaged(&error.to_string()))
+        let checkpoint = guard::catch_panics(|| postcard::from_bytes(body));
+        let checkpoint = checkpoint.map_err(|panic| damaged(&panic))?;
+        checkpoint.map_err(|error| damaged(&error.to_string()))
     }
 
-    /// The newest checkpoint of a folder that can be read. Damaged ones before it are named in a
-    /// warning and renamed, so that they do not pass for checkpoints any more. `None` if there is
-    /// none at all.
+    /// The newest checkpoint of a folder that can be used, with what `complete` makes of it, such
+    /// as its rows. Those before it that cannot are named in a warning and renamed, so that they do
+    /// not pass for checkpoints any more. `None` if there is none at all.
     ///
     /// # Errors
     ///
-    /// What is wrong with the newest one, if none can be read.
-    pub fn newest(folder: &Path) -> Result<Option<Self>> {
+    /// What is wrong with the newest one, if none can be used.
+    pub fn newest<T>(
+        folder: &Path,
+        complete: impl Fn(&Self) -> Result<T>,
+    ) -> Result<Option<(Self, T)>> {
         let (mut first_error, mut damaged) = (None, Vec::<PathBuf>::new());
-        for path in files(folder)?.into_iter().rev() {
-            match Self::read(&path) {
+        for path in paths(folder)?.into_iter().rev() {
+            let read = Self::read(&path).and_then(|checkpoint| {
+                let rest = complete(&checkpoint)?;
+                Ok((checkpoint, rest))
+            });
+            match read {
                 Ok(checkpoint) => {
                     for path in damaged {
                         // One that keeps its name is found damaged again, no more.
@@ -94,7 +133,9 @@ impl Checkpoint {
                     return Ok(Some(checkpoint));
                 }
                 // One that cannot be read now may be fine.
-                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(error @ (Error::Io { .. } | Error::Data(spry_data::Error::Io { .. }))) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     warn!("{error}; trying the checkpoint before it");
                     first_error.get_or_insert(error);
@@ -107,7 +148,7 @@ impl Checkpoint {
 }
 
 /// The checkpoints of a folder, oldest first.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+fn paths(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

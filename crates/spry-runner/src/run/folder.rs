@@ -1,9 +1,13 @@
 //! A run's folder: which file is where.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use spry_data::files::write_atomically;
+use spry_data::guard;
 
 use crate::text::shell_word;
 use crate::{Error, Result, RunConfig};
@@ -13,8 +17,12 @@ use crate::{Error, Result, RunConfig};
 pub struct RunFolder {
     path: PathBuf,
     /// Held as long as this value lives; the system gives it back when the process ends.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
+
+/// Longest configuration and lock that are read, in bytes.
+const CONFIG_LIMIT: u64 = 1 << 20;
+const LOCK_LIMIT: u64 = 1 << 10;
 
 const CONFIG: &str = "config.toml";
 const LOCK: &str = ".lock";
@@ -47,23 +55,65 @@ impl RunFolder {
     /// If there is no run in it.
     pub fn look(path: &Path) -> Result<Self> {
         check_is_run(path)?;
-        Ok(Self { path: path.to_path_buf(), _lock: None })
+        Ok(Self { path: path.to_path_buf(), lock: None })
     }
 
     fn claim(path: &Path) -> Result<Self> {
         let lock_path = path.join(LOCK);
-        let lock = File::create(&lock_path).map_err(Error::io(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: Some(lock) }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(Error::Input(format!(
-                "{}: another process works on this run; wait for it, or stop it first",
-                path.display()
-            ))),
+        // What is in it names who works here, and must outlive a look by others.
+        let lock = OpenOptions::new().create(true).write(true).truncate(false).open(&lock_path);
+        let mut lock = lock.map_err(Error::io(&lock_path))?;
+        match patiently(|| lock.try_lock()) {
+            Ok(()) => {
+                // A courtesy to who looks; the lock holds without it.
+                let _ = lock.set_len(0).and_then(|()| lock.write_all(this_process().as_bytes()));
+                Ok(Self { path: path.to_path_buf(), lock: Some(lock) })
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(Error::Busy { folder: path.to_path_buf(), holder: holder(path) })
+            }
             // A file system without locks must not keep anyone from working.
             Err(std::fs::TryLockError::Error(_)) => {
-                Ok(Self { path: path.to_path_buf(), _lock: None })
+                Ok(Self { path: path.to_path_buf(), lock: None })
             }
         }
+    }
+
+    /// Fails if another process works in the folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub fn check_free(path: &Path) -> Result<()> {
+        let Ok(lock) = File::open(path.join(LOCK)) else { return Ok(()) };
+        match lock.try_lock_shared() {
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(Error::Busy { folder: path.to_path_buf(), holder: holder(path) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails if the folder that was claimed is not there any more, so that what is written would go
+    /// into a new one, or nowhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`] if it was deleted, moved or replaced.
+    pub fn check_in_place(&self) -> Result<()> {
+        let is_ours = match (&self.lock, std::fs::metadata(self.path.join(LOCK))) {
+            (Some(lock), Ok(there)) => lock.metadata().is_ok_and(|ours| is_same(&ours, &there)),
+            // Without its lock it is still a folder with a run.
+            _ => true,
+        };
+        if is_ours && self.config().is_file() {
+            return Ok(());
+        }
+        Err(Error::Failed(format!(
+            "{}: the run's folder was deleted, moved or replaced while the run went on; if it was \
+             moved, `spry resume` goes on with it in its new place",
+            self.path.display()
+        )))
     }
 
     /// The folder.
@@ -74,6 +124,21 @@ impl RunFolder {
     /// The whole configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
+    }
+
+    /// The file of rows of rounds, [`RoundEntry`](super::records::RoundEntry)s.
+    pub fn round_rows(&self) -> PathBuf {
+        self.path.join("rows/rounds.rows")
+    }
+
+    /// The file of rows of clients, [`ClientEntry`](super::records::ClientEntry)s.
+    pub fn client_rows(&self) -> PathBuf {
+        self.path.join("rows/clients.rows")
+    }
+
+    /// What the summary belongs to; see [`SavedSummary`](super::SavedSummary).
+    pub fn row_index(&self) -> PathBuf {
+        self.path.join("rows/index.json")
     }
 
     /// [`RoundRow`](super::records::RoundRow)s.
@@ -116,6 +181,11 @@ impl RunFolder {
         self.path.join("adapter")
     }
 
+    /// The adapter, or model, as it was after the best round.
+    pub fn best_adapter(&self) -> PathBuf {
+        self.path.join("adapter-best")
+    }
+
     /// Events for TensorBoard.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
@@ -136,22 +206,87 @@ impl RunFolder {
     ///
     /// If it cannot be read, or has options that this version does not know.
     pub fn read_config(&self) -> Result<RunConfig> {
-        RunConfig::default().with_file(&self.config())
+        let path = self.config();
+        let text = guard::read_text(&path, CONFIG_LIMIT)?;
+        RunConfig::default()
+            .with_toml(&text)
+            .map_err(|error| Error::Input(format!("{}: {}", path.display(), error.line())))
     }
 
     /// Removes temporary files that a killed process left behind.
     pub fn remove_leftovers(&self) {
-        let folders = [self.plots(), self.checkpoints(), self.adapter(), self.tensorboard()];
+        let folders = [
+            self.plots(),
+            self.checkpoints(),
+            self.adapter(),
+            self.best_adapter(),
+            self.tensorboard(),
+            self.path.join("rows"),
+        ];
         for folder in folders.iter().chain([&self.path]) {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
             for entry in entries.flatten() {
-                if entry.file_name().to_string_lossy().starts_with(".tmp") {
+                if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                    let path = entry.path();
                     // One that stays is in nobody's way.
-                    let _ = std::fs::remove_file(entry.path());
+                    let _ = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                        true => std::fs::remove_dir_all(path),
+                        false => std::fs::remove_file(path),
+                    };
                 }
             }
         }
     }
+}
+
+/// Tries to lock until it succeeds, for a moment: who only [looks](RunFolder::check_free) whether
+/// there is a lock has one meanwhile.
+fn patiently(
+    try_lock: impl Fn() -> Result<(), std::fs::TryLockError>,
+) -> Result<(), std::fs::TryLockError> {
+    const ATTEMPTS: u32 = 5;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..ATTEMPTS {
+        match try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => sleep(PAUSE),
+            other => return other,
+        }
+    }
+    try_lock()
+}
+
+/// How names of temporary files and folders begin.
+pub(super) const TEMPORARY: &str = ".tmp";
+
+/// This process, for who waits for it.
+fn this_process() -> String {
+    let from_system = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = from_system().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    let process = std::process::id();
+    match host.trim() {
+        "" => format!("process {process}"),
+        host => format!("process {process} on {host}"),
+    }
+}
+
+/// Who works in a folder, as far as it is known.
+fn holder(path: &Path) -> Option<String> {
+    let text = guard::read_text(&path.join(LOCK), LOCK_LIMIT).ok()?;
+    let is_plain = text.starts_with("process ") && !text.contains(char::is_control);
+    is_plain.then_some(text)
+}
+
+/// Whether two names lead to one file.
+#[cfg(unix)]
+fn is_same(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Elsewhere a folder whose lock is open cannot be deleted.
+#[cfg(not(unix))]
+fn is_same(_: &std::fs::Metadata, _: &std::fs::Metadata) -> bool {
+    true
 }
 
 /// Fails unless a new run can have the folder.
@@ -164,7 +299,7 @@ pub(super) fn check_unused(path: &Path) -> Result<()> {
             shell_word(path)
         )));
     }
-    let is_ours = |name: &str| name == LOCK || name.starts_with(".tmp");
+    let is_ours = |name: &str| name == LOCK || name.starts_with(TEMPORARY);
     match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(path)(error)),

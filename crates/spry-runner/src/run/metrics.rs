@@ -1,7 +1,9 @@
-//! Rows in Parquet files.
+//! Rows in Parquet files, for other programs: this one reads its own files of
+//! [rows](super::rows), which have checksums.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,10 +13,14 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::record::{Field, RecordWriter};
-use spry_data::files::write_atomically;
+use spry_data::files::write_atomically_with;
+use spry_data::guard;
 
 use super::records::{ResourceRow, RoundRow};
 use crate::{Error, Result};
+
+/// So many rows are in memory at a time while a file is written.
+const ROWS_AT_A_TIME: usize = 1 << 16;
 
 /// Writes rows; the file appears whole or not at all, and the same rows give the same bytes.
 ///
@@ -24,24 +30,76 @@ use crate::{Error, Result};
 pub fn write<T>(path: &Path, rows: &[T]) -> Result<()>
 where
     for<'a> &'a [T]: RecordWriter<T>,
+    T: Clone,
 {
-    let bytes =
-        to_bytes(rows).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?;
-    Ok(write_atomically(path, &bytes)?)
+    write_streamed(path, |add| rows.chunks(ROWS_AT_A_TIME).try_for_each(|rows| add(rows.to_vec())))
 }
 
-fn to_bytes<T>(rows: &[T]) -> Result<Vec<u8>, ParquetError>
+/// Takes some more rows of a file.
+pub type Add<'a, T> = &'a mut dyn FnMut(Vec<T>) -> Result<()>;
+
+/// The same for rows that `rows` gives some at a time, of which few are in memory at once.
+///
+/// # Errors
+///
+/// If it cannot be written, or what `rows` returns.
+pub fn write_streamed<T>(path: &Path, rows: impl FnOnce(Add<'_, T>) -> Result<()>) -> Result<()>
 where
     for<'a> &'a [T]: RecordWriter<T>,
 {
+    let mut failed = None;
+    let written = write_atomically_with(path, |temporary| {
+        let file = BufWriter::new(File::create(temporary)?);
+        stream(path, file, rows).map_err(|error| {
+            let reason = error.line();
+            failed = Some(error);
+            std::io::Error::other(reason)
+        })
+    });
+    // What went wrong, before how it came out of the writing.
+    failed.map_or(Ok(()), Err)?;
+    Ok(written?)
+}
+
+fn stream<T>(
+    path: &Path,
+    file: impl Write + Send,
+    rows: impl FnOnce(Add<'_, T>) -> Result<()>,
+) -> Result<()>
+where
+    for<'a> &'a [T]: RecordWriter<T>,
+{
+    let unwritable = |error: ParquetError| Error::Failed(format!("{}: {error}", path.display()));
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut bytes = Vec::new();
-    let mut writer = SerializedFileWriter::new(&mut bytes, rows.schema()?, Arc::new(properties))?;
+    let schema = (&[] as &[T]).schema().map_err(unwritable)?;
+    let mut writer =
+        SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(unwritable)?;
+    let mut waiting = Vec::new();
+    rows(&mut |more| {
+        waiting.extend(more);
+        if waiting.len() >= ROWS_AT_A_TIME {
+            write_group(&mut writer, &waiting).map_err(unwritable)?;
+            waiting.clear();
+        }
+        Ok(())
+    })?;
+    if !waiting.is_empty() {
+        write_group(&mut writer, &waiting).map_err(unwritable)?;
+    }
+    let mut file = writer.into_inner().map_err(unwritable)?;
+    file.flush().map_err(|error| unwritable(error.into()))
+}
+
+fn write_group<T>(
+    writer: &mut SerializedFileWriter<impl Write + Send>,
+    rows: &[T],
+) -> Result<(), ParquetError>
+where
+    for<'a> &'a [T]: RecordWriter<T>,
+{
     let mut group = writer.next_row_group()?;
     rows.write_to_row_group(&mut group)?;
-    group.close()?;
-    writer.close()?;
-    Ok(bytes)
+    group.close().map(drop)
 }
 
 /// Reads `rounds.parquet`.
@@ -112,18 +170,24 @@ impl Fields {
     }
 }
 
+/// Files come from elsewhere, too, and the parser of the format panics on some damage.
 fn read<T>(path: &Path, parse: impl Fn(&Fields) -> Option<T>) -> Result<Vec<T>> {
     let damaged = |reason: String| Error::Damaged { path: path.to_path_buf(), reason };
-    let file = File::open(path).map_err(Error::io(path))?;
-    let reader = SerializedFileReader::new(file).map_err(|error| damaged(error.to_string()))?;
-    let rows = reader.get_row_iter(None).map_err(|error| damaged(error.to_string()))?;
-    rows.enumerate()
-        .map(|(index, row)| {
-            let row = row.map_err(|error| damaged(error.to_string()))?;
-            let fields = Fields(row.into_columns().into_iter().collect());
-            parse(&fields).ok_or_else(|| {
-                damaged(format!("row {index} lacks a value; was it written by another version?"))
+    let file = guard::open(path)?;
+    let read = guard::catch_panics(|| {
+        let reader = SerializedFileReader::new(file).map_err(|error| damaged(error.to_string()))?;
+        let rows = reader.get_row_iter(None).map_err(|error| damaged(error.to_string()))?;
+        rows.enumerate()
+            .map(|(index, row)| {
+                let row = row.map_err(|error| damaged(error.to_string()))?;
+                let fields = Fields(row.into_columns().into_iter().collect());
+                parse(&fields).ok_or_else(|| {
+                    damaged(format!(
+                        "row {index} lacks a value; was it written by another version?"
+                    ))
+                })
             })
-        })
-        .collect()
+            .collect()
+    });
+    read.unwrap_or_else(|panic| Err(damaged(panic)))
 }

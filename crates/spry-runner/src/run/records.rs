@@ -3,6 +3,10 @@
 //! Times and memory depend on the machine; everything else is a function of configuration and seed.
 //! The two are kept apart: [`RoundRow`] and [`ClientRow`] are the same, bit for bit, in every
 //! repetition, [`ResourceRow`] is not.
+//!
+//! An [`Event`] becomes an [`Addition`], which is appended to the run's files of rows. What is
+//! needed again during the run, a few numbers per round, stays in memory as [`Records`]; rows of
+//! clients do not.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +14,8 @@ use parquet_derive::ParquetRecordWriter;
 use serde::{Deserialize, Serialize};
 use spry_core::simulation::{ClientReport, RoundSummary};
 use spry_core::{Evaluation, Event, LeftOut};
+
+use super::evaluation::{accuracy, f1, loss};
 
 /// A round, and the evaluation after it. Round 0 is the start, as in Flower.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ParquetRecordWriter)]
@@ -106,50 +112,167 @@ pub struct ResourceRow {
     pub finished_at_secs: f64,
 }
 
-/// All rows so far.
+/// What is appended to the file of rounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RoundEntry {
+    /// A round ended.
+    Finished(Box<FinishedRound>),
+    /// The global parameters were evaluated.
+    Evaluated(Evaluated),
+}
+
+/// A round that ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FinishedRound {
+    /// Its row, yet without the evaluation after it.
+    pub row: RoundRow,
+    /// What it cost.
+    pub cost: ResourceRow,
+    /// Number of local steps of its clients.
+    pub steps: u64,
+    /// Why no update went into the weights, if none did.
+    pub came_to_nothing: Option<String>,
+}
+
+/// An evaluation of the global parameters, after a round or at the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Number of rounds that had ended.
+    pub server_round: u64,
+    /// See [`RoundRow::generalized_loss`].
+    pub loss: Option<f64>,
+    /// See [`RoundRow::generalized_accuracy`].
+    pub accuracy: Option<f64>,
+    /// See [`RoundRow::generalized_f1`].
+    pub f1: Option<f64>,
+    /// When it ended, in seconds since 1970.
+    pub finished_at_secs: f64,
+}
+
+/// What is appended to the file of clients: the rows of a round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientEntry {
+    /// One per client of the cohort, failed ones last.
+    pub clients: Vec<ClientRow>,
+    /// One for the round, then one per client that worked.
+    pub resources: Vec<ResourceRow>,
+}
+
+/// What an event adds to the rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Addition {
+    /// To those of rounds.
+    pub round: RoundEntry,
+    /// To those of clients.
+    pub clients: Option<ClientEntry>,
+}
+
+impl Addition {
+    /// Clients that failed in the round.
+    pub(super) fn failed(&self) -> impl Iterator<Item = &ClientRow> {
+        let clients = self.clients.iter().flat_map(|entry| &entry.clients);
+        clients.filter(|row| row.status == FAILED)
+    }
+}
+
+/// [`ClientRow::status`] of a client that failed.
+const FAILED: &str = "failed";
+
+/// Longest reason that is kept, in characters; a library's message may be of any length.
+const LONGEST_REASON: usize = 500;
+
+/// What is known of all rounds so far.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Records {
     /// One per round, and one for the start if it was evaluated.
     pub rounds: Vec<RoundRow>,
-    /// One per round and client of its cohort, failed ones last.
-    pub clients: Vec<ClientRow>,
-    /// One per round and client that worked.
-    pub resources: Vec<ResourceRow>,
+    /// What each of these cost, in the same order.
+    pub costs: Vec<ResourceRow>,
+    /// Number of local steps of all clients.
+    steps: u64,
+    /// Why the first round that came to nothing did.
+    pub(super) first_failure: Option<String>,
     /// Clients of the unfinished round that failed.
-    #[serde(skip)]
     failed: Vec<ClientRow>,
+    /// Why the unfinished round changes nothing.
+    skipped: Option<String>,
 }
 
 impl Records {
     /// Local steps of all clients per second of the rounds; `None` before the first one.
     pub fn client_steps_per_sec(&self) -> Option<f64> {
-        let steps: u64 = self.clients.iter().filter_map(|row| row.steps).sum();
-        let of_rounds = self.resources.iter().filter(|row| row.client.is_none());
-        let seconds: f64 = of_rounds.map(|row| row.wall_secs).sum();
-        (seconds > 0.0).then(|| steps as f64 / seconds)
+        let seconds: f64 = self.costs.iter().map(|row| row.wall_secs).sum();
+        (seconds > 0.0).then(|| self.steps as f64 / seconds)
     }
 
-    /// Takes note of an event.
-    pub fn on_event(&mut self, event: &Event<'_>) {
-        match event {
+    /// Takes note of an event; returns what it adds to the rows.
+    pub fn on_event(&mut self, event: &Event<'_>) -> Option<Addition> {
+        let addition = match event {
             // What a round that was broken off left behind does not count.
-            Event::RoundStarted { .. } => self.failed.clear(),
-            Event::ClientFailed { server_round, client, error } => self.failed.push(ClientRow {
-                server_round: server_round + 1,
-                client: *client as u64,
-                status: "failed".to_string(),
-                reason: Some(error.to_string()),
-                ..Default::default()
-            }),
-            Event::RoundFinished(summary) => self.add_round(summary),
-            Event::Evaluated { rounds, generalized, .. } => {
-                self.add_evaluation(*rounds, generalized)
+            Event::RoundStarted { .. } => {
+                (self.failed, self.skipped) = (Vec::new(), None);
+                return None;
             }
-            _ => {}
+            Event::ClientFailed { server_round, client, error } => {
+                self.failed.push(ClientRow {
+                    server_round: server_round + 1,
+                    client: *client as u64,
+                    status: FAILED.to_string(),
+                    reason: Some(shortened(&error.to_string())),
+                    ..Default::default()
+                });
+                return None;
+            }
+            Event::RoundSkipped { error, .. } => {
+                self.skipped = Some(shortened(&error.to_string()));
+                return None;
+            }
+            Event::RoundFinished(summary) => self.finished(summary),
+            Event::Evaluated { rounds, generalized, .. } => self.evaluated(*rounds, generalized),
+            _ => return None,
+        };
+        self.add(addition.round.clone());
+        Some(addition)
+    }
+
+    /// Takes note of what was appended to the file of rounds.
+    pub fn add(&mut self, entry: RoundEntry) {
+        match entry {
+            RoundEntry::Finished(round) => {
+                let FinishedRound { row, cost, steps, came_to_nothing } = *round;
+                self.steps += steps;
+                self.first_failure = self.first_failure.take().or(came_to_nothing);
+                self.rounds.push(row);
+                self.costs.push(cost);
+            }
+            RoundEntry::Evaluated(Evaluated { server_round, loss, accuracy, f1, .. })
+                if self.has_round(server_round) =>
+            {
+                if let Some(row) = self.rounds.last_mut() {
+                    row.generalized_loss = loss;
+                    row.generalized_accuracy = accuracy;
+                    row.generalized_f1 = f1;
+                }
+            }
+            RoundEntry::Evaluated(evaluated) => {
+                self.costs.push(evaluated.cost());
+                self.rounds.push(RoundRow {
+                    server_round: evaluated.server_round,
+                    generalized_loss: evaluated.loss,
+                    generalized_accuracy: evaluated.accuracy,
+                    generalized_f1: evaluated.f1,
+                    ..Default::default()
+                });
+            }
         }
     }
 
-    fn add_round(&mut self, summary: &RoundSummary) {
+    /// Whether the newest row is that of a round.
+    fn has_round(&self, server_round: u64) -> bool {
+        self.rounds.last().is_some_and(|row| row.server_round == server_round)
+    }
+
+    fn finished(&mut self, summary: &RoundSummary) -> Addition {
         let server_round = summary.server_round + 1;
         // They come in the order in which clients end, which depends on the machine.
         let mut failed = std::mem::take(&mut self.failed);
@@ -158,7 +281,7 @@ impl Records {
         let left_out = summary.report.as_ref().map_or(&no_one, |report| &report.left_out);
         let total = |f: fn(&ClientReport) -> u64| summary.clients.iter().map(f).sum::<u64>();
         let own = summary.personalization();
-        self.rounds.push(RoundRow {
+        let row = RoundRow {
             server_round,
             updates: summary.report.as_ref().map_or(0, |report| report.updates as u64),
             num_examples: summary.report.as_ref().map_or(0, |report| report.num_examples as u64),
@@ -177,11 +300,9 @@ impl Records {
             generalized_loss: None,
             generalized_accuracy: None,
             generalized_f1: None,
-        });
-        let is_skipped = summary.report.is_none();
-        let row = |report| client_row(server_round, report, left_out, is_skipped);
-        self.clients.extend(summary.clients.iter().map(row));
-        self.clients.extend(failed);
+        };
+        let came_to_nothing =
+            (row.updates == 0).then(|| why_nothing(&failed, left_out, self.skipped.take()));
 
         let finished_at_secs = now();
         let resource = |client, wall: std::time::Duration, peak_bytes| ResourceRow {
@@ -192,36 +313,64 @@ impl Records {
             finished_at_secs,
         };
         let peak = summary.clients.iter().filter_map(|client| client.peak_bytes).max();
-        self.resources.push(resource(None, summary.wall, peak));
-        self.resources.extend(
-            summary
-                .clients
-                .iter()
-                .map(|report| resource(Some(report.client as u64), report.wall, report.peak_bytes)),
-        );
+        let cost = resource(None, summary.wall, peak);
+        let of_clients = summary
+            .clients
+            .iter()
+            .map(|report| resource(Some(report.client as u64), report.wall, report.peak_bytes));
+        let resources = [cost.clone()].into_iter().chain(of_clients).collect();
+
+        let is_skipped = summary.report.is_none();
+        let client = |report| client_row(server_round, report, left_out, is_skipped);
+        let clients = summary.clients.iter().map(client).chain(failed).collect();
+        let steps = summary.steps();
+        let round = Box::new(FinishedRound { row, cost, steps, came_to_nothing });
+        let clients = Some(ClientEntry { clients, resources });
+        Addition { round: RoundEntry::Finished(round), clients }
     }
 
-    /// Clients that failed in a round.
-    pub(super) fn failed_in(&self, server_round: u64) -> impl Iterator<Item = &ClientRow> {
-        let of_round =
-            self.clients.iter().rev().take_while(move |r| r.server_round == server_round);
-        of_round.filter(|row| row.status == "failed")
+    fn evaluated(&self, server_round: u64, generalized: &Evaluation) -> Addition {
+        let evaluated = Evaluated {
+            server_round,
+            loss: loss(generalized),
+            accuracy: accuracy(generalized),
+            f1: f1(generalized),
+            finished_at_secs: now(),
+        };
+        // The start has no row of its own yet.
+        let clients = (!self.has_round(server_round))
+            .then(|| ClientEntry { clients: Vec::new(), resources: vec![evaluated.cost()] });
+        Addition { round: RoundEntry::Evaluated(evaluated), clients }
     }
+}
 
-    fn add_evaluation(&mut self, server_round: u64, generalized: &Evaluation) {
-        if self.rounds.last().is_none_or(|row| row.server_round != server_round) {
-            self.rounds.push(RoundRow { server_round, ..Default::default() });
-            self.resources.push(ResourceRow {
-                server_round,
-                finished_at_secs: now(),
-                ..Default::default()
-            });
+impl Evaluated {
+    /// The row of resources of the start, which costs nothing.
+    fn cost(&self) -> ResourceRow {
+        ResourceRow {
+            server_round: self.server_round,
+            finished_at_secs: self.finished_at_secs,
+            ..Default::default()
         }
-        if let Some(row) = self.rounds.last_mut() {
-            row.generalized_loss = loss(generalized);
-            row.generalized_accuracy = accuracy(generalized);
-            row.generalized_f1 = f1(generalized);
-        }
+    }
+}
+
+/// Why no update of a round went into the weights.
+fn why_nothing(failed: &[ClientRow], left_out: &[LeftOut], skipped: Option<String>) -> String {
+    let of_client = |client: u64, reason: &str| format!("client {client}: {reason}");
+    let failure = failed.first().map(|row| {
+        let reason = row.reason.as_deref().unwrap_or_default();
+        of_client(row.client, reason)
+    });
+    let left_out = left_out.first().map(|out| of_client(out.client as u64, &out.reason));
+    failure.or(left_out).or(skipped).unwrap_or_else(|| "no client had an update".to_string())
+}
+
+/// A message of a bounded length.
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(LONGEST_REASON) {
+        None => message.to_string(),
+        Some((end, _)) => format!("{} …", &message[..end]),
     }
 }
 
@@ -268,21 +417,6 @@ fn client_row(
         bytes_up: Some(report.bytes_up),
         bytes_down: Some(report.bytes_down),
     }
-}
-
-/// The mean loss; none without examples, or if the model diverged.
-pub(super) fn loss(evaluation: &Evaluation) -> Option<f64> {
-    Some(evaluation.loss()).filter(|loss| loss.is_finite())
-}
-
-/// The accuracy; none where there is no [`loss`], as the predictions then mean nothing.
-pub(super) fn accuracy(evaluation: &Evaluation) -> Option<f64> {
-    loss(evaluation).map(|_| evaluation.accuracy())
-}
-
-/// The F1, for tasks that have it; none where there is no [`loss`].
-pub(super) fn f1(evaluation: &Evaluation) -> Option<f64> {
-    loss(evaluation).and_then(|_| evaluation.f1())
 }
 
 /// Seconds since 1970.

@@ -1,4 +1,4 @@
-//! The outcome of a run in one file, `summary.json`.
+//! The outcome of a run.
 
 use std::path::Path;
 
@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use spry_core::Outcome;
 use spry_data::files::write_atomically;
 
-use super::records::{Records, RoundRow, accuracy, f1, loss};
+use super::evaluation::{accuracy, best_round, f1, loss};
+use super::records::{Records, RoundRow};
 use crate::text::{label, mebibytes, percent};
-use crate::{Error, Inputs, Result, RunConfig};
+use crate::{Inputs, Result, RunConfig};
 
 /// The outcome of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,8 +25,11 @@ pub struct Summary {
     pub experiment: String,
     /// The run's seed.
     pub seed: u64,
-    /// Whether the run has come to its end.
+    /// Whether the run has come to its end, with something to show.
     pub finished: bool,
+    /// Why nothing came of the run, if it has come to its end and no update of any client went into
+    /// the weights.
+    pub failure: Option<String>,
     /// Number of rounds that ended.
     pub rounds: u64,
     /// Number of rounds that had ended at the last evaluation.
@@ -36,8 +40,15 @@ pub struct Summary {
     pub generalized_f1: Option<f64>,
     /// Their loss there.
     pub generalized_loss: Option<f64>,
+    /// Number of examples in the clients' test parts; none if they were never evaluated.
+    pub test_examples: Option<u64>,
     /// The highest of the evaluated accuracies.
     pub best_generalized_accuracy: Option<f64>,
+    /// The highest of the evaluated F1, for question answering.
+    pub best_generalized_f1: Option<f64>,
+    /// Number of rounds that had ended when the parameters of `adapter-best` were evaluated; see
+    /// [`best_round`].
+    pub best_round: Option<u64>,
     /// Accuracy of the last cohort's locally trained parameters on their own test parts.
     pub personalized_accuracy: Option<f64>,
     /// Their F1 there, for question answering.
@@ -70,7 +81,11 @@ pub struct Summary {
 
 /// Rows of the table that only question answering has.
 const F1: &str = "test F1 (generalised)";
+const BEST_F1: &str = "best test F1";
 const PERSONALIZED_F1: &str = "... F1";
+
+/// What stands where a number of the test parts would.
+pub(crate) const NO_TEST_DATA: &str = "no test data";
 
 impl Summary {
     /// Of a run as far as it has come.
@@ -81,7 +96,10 @@ impl Summary {
         records: &Records,
         finished: bool,
     ) -> Self {
-        let accuracies = records.rounds.iter().filter_map(|row| row.generalized_accuracy);
+        let highest = |value: fn(&RoundRow) -> Option<f64>| {
+            records.rounds.iter().filter_map(value).reduce(f64::max)
+        };
+        let failure = why_failed(records).filter(|_| finished);
         let last = |value: fn(&RoundRow) -> Option<f64>| {
             records.rounds.last().filter(|row| row.server_round > 0).and_then(value)
         };
@@ -91,13 +109,17 @@ impl Summary {
             model: config.model.short_name().to_string(),
             experiment: config.experiment.clone(),
             seed: config.seed,
-            finished,
+            finished: finished && failure.is_none(),
+            failure,
             rounds: outcome.rounds,
             evaluated_after_rounds: outcome.evaluated_after_rounds,
             generalized_accuracy: outcome.generalized.as_ref().and_then(accuracy),
             generalized_f1: outcome.generalized.as_ref().and_then(f1),
             generalized_loss: outcome.generalized.as_ref().and_then(loss),
-            best_generalized_accuracy: accuracies.reduce(f64::max),
+            test_examples: outcome.generalized.map(|evaluation| evaluation.examples as u64),
+            best_generalized_accuracy: highest(|row| row.generalized_accuracy),
+            best_generalized_f1: highest(|row| row.generalized_f1),
+            best_round: best_round(&records.rounds).map(|row| row.server_round),
             personalized_accuracy: last(|row| row.personalized_accuracy),
             personalized_f1: last(|row| row.personalized_f1),
             received_accuracy: last(|row| row.received_accuracy),
@@ -120,35 +142,36 @@ impl Summary {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
         let size = |bytes: u64| format!("{} MiB", mebibytes(bytes));
-        let rounds = match self.finished {
-            true => self.rounds.to_string(),
-            false => format!("{} (unfinished)", self.rounds),
-        };
         let converged = self.rounds_to_converge.map_or("-".to_string(), |r| r.to_string());
         let rows = [
             ("method", self.method.clone()),
             ("model", label(&self.model)),
             ("dataset", label(&self.dataset)),
-            ("rounds", rounds),
-            ("evaluated after round", self.evaluated_after_rounds.to_string()),
+            ("rounds", self.rounds_and_state()),
+            ("evaluated after round", self.evaluated_after()),
             (
                 match self.generalized_f1 {
                     Some(_) => "test exact match (generalised)",
                     None => "test accuracy (generalised)",
                 },
-                percent(self.generalized_accuracy),
+                self.tested(percent(self.generalized_accuracy)),
             ),
-            (F1, percent(self.generalized_f1)),
+            (F1, self.tested(percent(self.generalized_f1))),
             (
                 "test loss (generalised)",
-                self.generalized_loss.map_or("-".to_string(), |loss| format!("{loss:.4}")),
+                self.tested(self.generalized_loss.map_or("-".into(), |loss| format!("{loss:.4}"))),
             ),
             (
                 match self.generalized_f1 {
                     Some(_) => "best test exact match",
                     None => "best test accuracy",
                 },
-                percent(self.best_generalized_accuracy),
+                self.tested(percent(self.best_generalized_accuracy)),
+            ),
+            (BEST_F1, percent(self.best_generalized_f1)),
+            (
+                "best after round",
+                self.best_round.map_or("-".to_string(), |round| round.to_string()),
             ),
             ("last cohort on own test parts, as received", percent(self.received_accuracy)),
             ("... after local training (personalised)", percent(self.personalized_accuracy)),
@@ -171,33 +194,60 @@ impl Summary {
         ];
         for (name, value) in rows {
             // Only some tasks have it.
-            if ![F1, PERSONALIZED_F1].contains(&name) || self.generalized_f1.is_some() {
+            if ![F1, BEST_F1, PERSONALIZED_F1].contains(&name) || self.generalized_f1.is_some() {
                 table.add_row([name.to_string(), value]);
             }
         }
         table.to_string()
     }
 
-    /// Writes the file, which appears whole or not at all.
+    /// The number of rounds, with what is to be known of them.
+    pub fn rounds_and_state(&self) -> String {
+        match (&self.failure, self.finished) {
+            (Some(_), _) => format!("{} (failed)", self.rounds),
+            (None, false) => format!("{} (unfinished)", self.rounds),
+            (None, true) => self.rounds.to_string(),
+        }
+    }
+
+    /// A number of the test parts as text, or that there are none.
+    pub fn tested(&self, number: String) -> String {
+        if self.test_examples == Some(0) { NO_TEST_DATA.to_string() } else { number }
+    }
+
+    fn evaluated_after(&self) -> String {
+        match self.test_examples {
+            None => "-".to_string(),
+            Some(0) => NO_TEST_DATA.to_string(),
+            Some(_) => self.evaluated_after_rounds.to_string(),
+        }
+    }
+
+    /// Writes the summary alone as JSON; a run's own file is written by
+    /// [`SavedSummary`](super::SavedSummary).
     ///
     /// # Errors
     ///
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let json = serde_json::to_string_pretty(self).map_err(spry_core::Error::objective)? + "\n";
-        Ok(write_atomically(path, json.as_bytes())?)
+        Ok(write_atomically(path, self.to_json()?.as_bytes())?)
     }
 
-    /// Reads the file.
-    ///
-    /// # Errors
-    ///
-    /// If there is none, or it is not one of this program's.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        serde_json::from_str(&text)
-            .map_err(|error| Error::Damaged { path: path.to_path_buf(), reason: error.to_string() })
+    pub(super) fn to_json(&self) -> Result<String> {
+        let json = serde_json::to_string_pretty(self).map_err(spry_core::Error::objective)?;
+        Ok(json + "\n")
     }
+}
+
+/// Why nothing came of the rounds, if there were any and no update went into the weights.
+fn why_failed(records: &Records) -> Option<String> {
+    let mut rounds = records.rounds.iter().filter(|row| row.server_round > 0).peekable();
+    rounds.peek()?;
+    let is_in_vain = rounds.all(|row| row.updates == 0);
+    let reason = || records.first_failure.as_deref().unwrap_or("no client had an update");
+    is_in_vain.then(|| {
+        format!("no update went into the weights in any round; in the first one, {}", reason())
+    })
 }
 
 /// Rounds between two looks at the metric.
