@@ -126,7 +126,7 @@ const COMMON: Keys = &[
 
 /// Fails, by name, for a value that is not supported; otherwise the keys that neither the family's
 /// table nor the common one knows, sorted.
-pub(crate) fn check<'a>(json: &'a Object, family: Keys) -> Result<Vec<&'a str>, String> {
+pub(crate) fn check(json: &Object, family: Keys) -> Result<Vec<&str>, String> {
     let find = |name: &str| family.iter().chain(COMMON).find(|(key, _)| *key == name);
     let mut unknown = Vec::new();
     for (name, value) in json {
@@ -170,7 +170,8 @@ pub(crate) fn is_off(value: &Value) -> bool {
 fn is_one_of(value: &Value, supported: &[&str]) -> bool {
     let is_equal = |supported: &&str| match (value, supported.parse::<f64>()) {
         (Value::String(text), _) => text == supported,
-        (Value::Bool(_), _) => value.to_string() == *supported,
+        (Value::Bool(true), _) => *supported == "true",
+        (Value::Bool(false), _) => *supported == "false",
         (Value::Number(number), Ok(supported)) => number.as_f64() == Some(supported),
         _ => false,
     };
