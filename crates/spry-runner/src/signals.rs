@@ -1,5 +1,5 @@
-//! Signals: Ctrl-C (SIGINT), a request to terminate (SIGTERM), and a terminal that goes away
-//! (SIGHUP).
+//! Signals: Ctrl-C (SIGINT), a request to terminate (SIGTERM), a terminal that goes away (SIGHUP),
+//! and a limit of processor time that is reached (SIGXCPU).
 //!
 //! The first one stops what [`stop_on_interrupt`] was called for after its current steps, which
 //! leaves a checkpoint. Later ones change nothing: `timeout` and schedulers send theirs twice, and
@@ -148,13 +148,18 @@ fn bounded(print: impl FnOnce() + Send + 'static) {
 /// Calls `on_signal` for each signal, on a thread of its own, with whether it is Ctrl-C.
 #[cfg(unix)]
 fn watch(on_signal: impl Fn(bool) + Send + 'static) -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU, SIGXFSZ};
     use signal_hook::iterator::Signals;
 
     // Before any handler is there.
     let takes_hangup = is_ignored(SIGHUP) == Some(false);
-    let taken = [SIGINT, SIGTERM].into_iter().chain(takes_hangup.then_some(SIGHUP));
+    let taken = [SIGINT, SIGTERM, SIGXCPU].into_iter().chain(takes_hangup.then_some(SIGHUP));
     let mut signals = Signals::new(taken)?;
+    // With any handler the system reports an error where the file is written.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let watch = move || signals.forever().for_each(|signal| on_signal(signal == SIGINT));
     thread::Builder::new().name("spry-signals".to_string()).spawn(watch).map(drop)
 }

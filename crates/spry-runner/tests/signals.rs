@@ -247,6 +247,33 @@ fn a_signal_while_loading_ends_at_once() {
     assert!(!folder.path().join("out").exists());
 }
 
+/// Limits of the system are no reason to lose anything.
+#[cfg(target_os = "linux")]
+#[test]
+fn limits_of_time_and_size_end_a_run_in_order() {
+    with_usual_signals();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, limit: &str| {
+        let output = Command::new("bash")
+            .current_dir(folder.path())
+            .env("HF_HUB_CACHE", folder.path().join("cache/hub"))
+            .args(["-c", &format!("{limit}; exec \"$@\""), "bash", env!("CARGO_BIN_EXE_spry")])
+            .arg("--offline")
+            .args(arguments(name))
+            .args(["--set", "num_server_rounds=100000"])
+            .output()
+            .unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    let (code, message) = run("time", "ulimit -S -t 3");
+    assert_eq!(code, Some(130), "{message}");
+    assert!(message.contains("go on with: spry resume time"), "{message}");
+    // The tiny model's weights have more than 64 KiB.
+    let (code, message) = run("size", "ulimit -f 64");
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("File too large"), "{message}");
+}
+
 /// As `nohup` does it.
 #[cfg(target_os = "linux")]
 #[test]
