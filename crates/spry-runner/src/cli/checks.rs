@@ -12,7 +12,7 @@ use spry_models::case::{Case, Deviation};
 use spry_runner::config::layers::explained;
 use spry_runner::fit::open_device;
 use spry_runner::profile::{self, ProfileOptions};
-use spry_runner::text::{cell, mebibytes};
+use spry_runner::text::{cell, mebibytes, message};
 use spry_runner::{Error, Result, RunConfig, inputs, plots};
 
 use super::Output;
@@ -218,6 +218,8 @@ pub fn verify(args: &VerifyArgs) -> Result<Output> {
             }
         }
     }
+    // A folder's name may have a line break, which would pass for the line of another case.
+    let lines: Vec<String> = lines.iter().map(|line| message(line)).collect();
     let mut output = Output::new(lines.join("\n"), json!({"cases": rows}))?;
     let message = format!("{failed} of {} cases failed", cases.len());
     output.failure = match worst_code {

@@ -8,13 +8,15 @@ pub mod args;
 mod checks;
 mod runs;
 
+use std::path::PathBuf;
+
 use args::{Cli, Command};
 use comfy_table::{Table, presets as styles};
 use serde::Serialize;
 use serde_json::json;
 use spry_data::Hub;
 use spry_runner::exchange::ExportOptions;
-use spry_runner::text::path_text;
+use spry_runner::text::{message, path_text};
 use spry_runner::{Error, Result, exchange, presets, signals, terminal};
 
 /// What a command has to say: as text for people, as JSON for machines.
@@ -52,8 +54,8 @@ pub fn execute(cli: Cli) -> Result<Output> {
         Command::Export(args) => {
             let options = ExportOptions { best: args.best, with_base_model: args.with_base_model };
             let written = exchange::export(&args.run, &args.out, options, &hub)?;
-            let lines: Vec<String> =
-                written.iter().map(|path| format!("written: {}", path.display())).collect();
+            let line = |path: &PathBuf| message(&format!("written: {}", path.display()));
+            let lines: Vec<String> = written.iter().map(line).collect();
             let written: Vec<String> = written.iter().map(|path| path_text(path)).collect();
             Output::new(lines.join("\n"), json!({"written": written}))
         }
