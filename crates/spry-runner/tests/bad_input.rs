@@ -204,7 +204,7 @@ fn configuration_files() {
             ("run nested.toml --out out", "there is no option `peft.r`", 2),
             ("run table.toml --out out", "`dataset`", 2),
             ("run nan.toml --out out", "`method.max_gradient_variance` is not a finite number", 2),
-            ("run latin.toml --out out", "latin.toml: stream did not contain valid UTF-8", 2),
+            ("run latin.toml --out out", "latin.toml: byte 17 is not UTF-8", 2),
         ],
     );
 }

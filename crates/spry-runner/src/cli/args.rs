@@ -67,7 +67,7 @@ pub enum Command {
 /// A configuration in layers: a preset, a file over it, single options over both.
 #[derive(Debug, Args)]
 pub struct LayerArgs {
-    /// Configuration file; what it does not mention is as in the preset, or the paper.
+    /// Configuration file; what it does not mention is as in the preset, or the default.
     #[arg(value_name = "CONFIG.toml")]
     pub config: Option<PathBuf>,
 
