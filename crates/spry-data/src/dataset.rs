@@ -7,8 +7,10 @@ use std::sync::Arc;
 use parquet::record::Field;
 use spry_core::Seed;
 
+use crate::guard::quotable;
 use crate::hub::{Hub, Source};
-use crate::parquet::{answers, integer, read_rows, shortened, text};
+use crate::parquet::{integer, read_rows, text};
+use crate::question_answering::answers::answers;
 use crate::{Error, Layout, Question, QuestionDataset, Result, Task};
 
 /// Labels of a dataset whose classes are not known must be below this: a larger one is more likely
@@ -204,6 +206,13 @@ fn keep<T: Clone>(kept: &[usize], examples: &mut Vec<T>, keys: &mut Vec<String>)
     }
 }
 
+/// A whole number as programs write it: `3`, `-1`, `3.0`.
+fn whole_number(text: &str) -> Option<i64> {
+    let digits = text.strip_suffix(".0").unwrap_or(text);
+    let is_plain = digits.strip_prefix('-').unwrap_or(digits).bytes().all(|b| b.is_ascii_digit());
+    is_plain.then(|| digits.parse().ok()).flatten()
+}
+
 /// Rows on their way to a dataset.
 struct Reader<'a> {
     layout: &'a Layout,
@@ -284,22 +293,29 @@ impl<'a> Reader<'a> {
     /// The class number, from a number or a name; `None` for one that is to be left out.
     fn label(&self, field: Field) -> Result<Option<usize>, String> {
         let labels = &self.layout.labels;
-        if matches!(field, Field::Str(_) | Field::Bytes(_)) {
-            let name = text(field)?;
-            let number = labels.iter().position(|label| *label == name);
-            return match (number, labels.is_empty()) {
-                (Some(number), _) => Ok(Some(number)),
-                (None, true) => {
-                    let name = shortened(&name);
-                    Err(format!("the label is the text `{name}`; name the classes in `labels`"))
+        let label = match field {
+            Field::Str(_) | Field::Bytes(_) => {
+                let name = text(field)?;
+                if let Some(number) = labels.iter().position(|label| *label == name) {
+                    return Ok(Some(number));
                 }
-                (None, false) => {
-                    let name = shortened(&name);
-                    Err(format!("the label is `{name}`, but must be one of {}", labels.join(", ")))
+                // Tables that were read from text files have numbers as texts.
+                match (whole_number(&name), labels.is_empty()) {
+                    (Some(number), _) => number,
+                    (None, true) => {
+                        let name = quotable(&name);
+                        return Err(format!(
+                            "the label is the text `{name}`; name the classes in `labels`"
+                        ));
+                    }
+                    (None, false) => {
+                        let (name, labels) = (quotable(&name), quotable(&labels.join(", ")));
+                        return Err(format!("the label is `{name}`, but must be one of {labels}"));
+                    }
                 }
-            };
-        }
-        let label = integer(&field)?;
+            }
+            field => integer(&field)?,
+        };
         if self.layout.dropped_labels.contains(&label) {
             return Ok(None);
         }

@@ -26,6 +26,16 @@ pub enum Error {
         /// The folder, FIFO, socket or device.
         path: PathBuf,
     },
+    /// Git left a pointer in the place of a file that Git LFS keeps elsewhere.
+    #[error(
+        "{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository, \
+         or download the file again",
+        path = .path.display()
+    )]
+    LfsPointer {
+        /// The pointer.
+        path: PathBuf,
+    },
     /// A file is longer than what is read of its kind.
     #[error("{path} has {bytes} bytes, but at most {limit} are read of such a file", path = .path.display())]
     TooLarge {
@@ -89,6 +99,16 @@ pub enum Error {
         location: String,
         /// The folder in it where such a file is expected.
         folder: String,
+    },
+    /// A split's files are not one complete set.
+    #[error("split `{split}` in {location}: {reason}")]
+    SplitFiles {
+        /// The split.
+        split: String,
+        /// Where its files are.
+        location: String,
+        /// Which files there are, and which are missing or too many.
+        reason: String,
     },
     /// A dataset has one class only.
     #[error("{name} has no class but `{class}`; a classifier needs at least two")]

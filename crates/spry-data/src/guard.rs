@@ -9,25 +9,54 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Once;
 
 use crate::{Error, Result};
 
+/// How the file begins that Git leaves in the place of one that Git LFS has not fetched.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Such a file is shorter than this, by the specification of Git LFS.
+const LONGEST_POINTER: u64 = 1024;
+
 /// Opens a regular file. Links are followed; a folder, FIFO, socket or device is an error, and is
-/// not opened.
+/// not opened. So is a Git LFS pointer: a few lines of text in the place of a file that was not
+/// fetched.
 ///
 /// # Errors
 ///
-/// [`Error::NotAFile`] for anything but a regular file, or [`Error::Io`].
+/// [`Error::NotAFile`] for anything but a regular file, [`Error::LfsPointer`], or [`Error::Io`].
+///
+/// ```
+/// use spry_data::{Error, guard};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")?;
+/// assert!(matches!(guard::open(&path), Err(Error::LfsPointer { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open(path: &Path) -> Result<File> {
     // Opening a FIFO would wait for a writer, so the kind is asked for first.
     check_is_file(path, &std::fs::metadata(path).map_err(Error::io(path))?)?;
-    let file = File::open(path).map_err(Error::io(path))?;
+    let mut file = File::open(path).map_err(Error::io(path))?;
     // Another kind may have taken the place meanwhile.
-    check_is_file(path, &file.metadata().map_err(Error::io(path))?)?;
+    let metadata = file.metadata().map_err(Error::io(path))?;
+    check_is_file(path, &metadata)?;
+    if metadata.len() < LONGEST_POINTER {
+        let mut start = Vec::new();
+        (&mut file)
+            .take(LFS_POINTER.len() as u64)
+            .read_to_end(&mut start)
+            .and_then(|_| file.rewind())
+            .map_err(Error::io(path))?;
+        if start == LFS_POINTER {
+            return Err(Error::LfsPointer { path: path.to_path_buf() });
+        }
+    }
     Ok(file)
 }
 
@@ -117,6 +146,49 @@ pub fn catch_panics<R>(parse: impl FnOnce() -> R) -> Result<R, String> {
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message").to_string()
+}
+
+/// Characters of a value that a message quotes.
+const QUOTED: usize = 60;
+
+/// Characters of a dependency's message that a message repeats.
+const SAID: usize = 300;
+
+/// A value of a file as a message may quote it: its beginning, if it is long, with control
+/// characters escaped, so that it neither fills nor commands a terminal.
+///
+/// ```
+/// assert_eq!(spry_data::guard::quotable("two\nlines\u{1b}[2J"), "two\\nlines\\u{1b}[2J");
+/// assert_eq!(spry_data::guard::quotable(&"é".repeat(1000)), "é".repeat(60) + "…");
+/// ```
+pub fn quotable(value: &str) -> String {
+    printable(value, QUOTED)
+}
+
+/// The same for what a dependency says of a file, which may repeat the file: 300 characters.
+pub fn sayable(message: &str) -> String {
+    printable(message, SAID)
+}
+
+fn printable(text: &str, characters: usize) -> String {
+    let mut shown = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index == characters {
+            shown.push('…');
+            break;
+        }
+        // Marks that reorder or hide text deceive a reader as control characters do.
+        let is_hidden = matches!(
+            character,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        );
+        if character.is_control() || is_hidden {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 #[cfg(all(test, unix))]

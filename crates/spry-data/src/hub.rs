@@ -13,6 +13,7 @@ use std::time::Duration;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
+use crate::splits::{SplitProblem, of_split};
 use crate::{Error, Result};
 
 /// Time to establish a first connection before the hub counts as unreachable.
@@ -183,12 +184,52 @@ impl Hub {
         }
     }
 
+    /// Path of one file of a source, or none if it has no such file; also if that cannot be asked
+    /// because only the cache may be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`files`](Self::files), other than for a file that is missing.
+    pub fn optional_file(
+        &self,
+        source: &Source,
+        kind: RepoKind,
+        name: &str,
+    ) -> Result<Option<PathBuf>> {
+        match source {
+            Source::Directory(folder) => match std::fs::metadata(folder.join(name)) {
+                Ok(_) => Ok(Some(folder.join(name))),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Error::io(folder.join(name))(error)),
+            },
+            Source::Hub(id) => {
+                let repo = repository(id, kind);
+                if let Some(path) = self.cached(&repo, name) {
+                    return Ok(Some(path));
+                }
+                if self.offline {
+                    return Ok(None);
+                }
+                match self.api(id, name)?.repo(repo).get(name) {
+                    Ok(path) => Ok(Some(path)),
+                    Err(ApiError::RequestError(request))
+                        if matches!(*request, ureq::Error::StatusCode(404)) =>
+                    {
+                        Ok(None)
+                    }
+                    Err(error) => Err(download_error(&self.endpoint, id, name, &error)),
+                }
+            }
+        }
+    }
+
     /// Paths of a dataset's Parquet files for a split, in order, within an optional configuration
     /// folder (such as `sst2` in `nyu-mll/glue`).
     ///
     /// # Errors
     ///
-    /// [`Error::MissingSplit`] if there are none, and as [`files`](Self::files).
+    /// [`Error::MissingSplit`] if there are none, [`Error::SplitFiles`] if some are missing or the
+    /// split is there more than once, and as [`files`](Self::files).
     pub fn parquet_files(
         &self,
         source: &Source,
@@ -200,12 +241,17 @@ impl Hub {
             location: source.to_string(),
             folder: configuration.unwrap_or("data").to_string(),
         };
-        let matches = |name: &str| is_parquet_of(name, configuration, split);
+        let of_split = |names: &[String]| of_split(names, configuration, split);
+        let unusable = |problem: SplitProblem| Error::SplitFiles {
+            split: split.to_string(),
+            location: source.to_string(),
+            reason: problem.to_string(),
+        };
         match source {
             Source::Directory(folder) => {
                 let mut names = Vec::new();
                 list_files(folder, String::new(), 2, &mut names)?;
-                let names = of_split(names, configuration, split);
+                let names = of_split(&names).map_err(unusable)?;
                 if names.is_empty() {
                     return Err(missing());
                 }
@@ -213,27 +259,29 @@ impl Hub {
             }
             Source::Hub(id) => {
                 let repo = repository(id, RepoKind::Dataset);
-                let mut names = match self.cached_names(&repo) {
-                    names if has_all_shards(names.iter().filter(|name| matches(name))) => names,
-                    _ if self.offline => {
+                let names = match of_split(&self.cached_names(&repo)) {
+                    Ok(names) if !names.is_empty() => names,
+                    Err(problem @ SplitProblem::Doubled(_)) if self.offline => {
+                        return Err(unusable(problem));
+                    }
+                    // A download that broke off between two shards goes on if it may.
+                    found if self.offline => {
+                        let problem = found.err().map(|problem| format!(" ({problem})"));
                         return Err(Error::NotCached {
                             repo: id.clone(),
-                            file: format!("{split}-*.parquet"),
+                            file: format!("{split}-*.parquet{}", problem.unwrap_or_default()),
                             cache: self.cache.clone(),
                         });
                     }
                     _ => {
                         let info = self.api(id, "its list of files")?.repo(repo).info();
-                        info.map_err(|error| {
+                        let info = info.map_err(|error| {
                             download_error(&self.endpoint, id, "its list of files", &error)
-                        })?
-                        .siblings
-                        .into_iter()
-                        .map(|file| file.rfilename)
-                        .collect()
+                        })?;
+                        let names = info.siblings.into_iter().map(|file| file.rfilename);
+                        of_split(&names.collect::<Vec<_>>()).map_err(unusable)?
                     }
                 };
-                names = of_split(names, configuration, split);
                 if names.is_empty() {
                     return Err(missing());
                 }
@@ -346,48 +394,6 @@ fn download_error(endpoint: &str, repo: &str, file: &str, error: &ApiError) -> E
     }
 }
 
-/// The Parquet files of a split, sorted: those in the configuration's folder, if there are any.
-fn of_split(mut names: Vec<String>, configuration: Option<&str>, split: &str) -> Vec<String> {
-    names.retain(|name| is_parquet_of(name, configuration, split));
-    let is_own = |name: &String| {
-        let folder = name.rsplit_once('/').map(|(folder, _)| folder);
-        folder.is_some() && folder == configuration
-    };
-    if names.iter().any(is_own) {
-        names.retain(is_own);
-    }
-    names.sort();
-    names
-}
-
-/// Whether a path inside a dataset names a Parquet file of the split: `data/train-*.parquet`,
-/// `train-*.parquet` or `train.parquet`, inside the configuration's folder if there is one.
-fn is_parquet_of(name: &str, configuration: Option<&str>, split: &str) -> bool {
-    let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
-    let in_folder = match configuration {
-        // A local copy of one configuration need not repeat its folder.
-        Some(configuration) => folder == configuration || folder == "data" || folder.is_empty(),
-        None => folder == "data" || folder.is_empty(),
-    };
-    let stem = file.strip_suffix(".parquet");
-    let is_split = stem.is_some_and(|stem| {
-        stem == split || stem.strip_prefix(split).is_some_and(|rest| rest.starts_with('-'))
-    });
-    in_folder && is_split
-}
-
-/// Whether a split's files are all there. Shards say how many they are (`-00000-of-00002`), so a
-/// download that broke off between two of them is noticed.
-fn has_all_shards<'a>(names: impl Iterator<Item = &'a String>) -> bool {
-    let (mut found, mut expected) = (0, 1);
-    for name in names {
-        found += 1;
-        let total = name.rsplit_once("-of-").and_then(|(_, end)| end.strip_suffix(".parquet"));
-        expected = total.and_then(|total| total.parse().ok()).unwrap_or(expected);
-    }
-    found >= expected
-}
-
 /// Names of the files below a folder, relative to it, with `/` between folders.
 fn list_files(folder: &Path, prefix: String, depth: usize, names: &mut Vec<String>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -425,37 +431,6 @@ mod tests {
         for (value, offline) in [("1", true), ("TRUE", true), ("on", true), ("0", false)] {
             let hub = Hub::from_variables(|name| (name == "HF_HUB_OFFLINE").then(|| value.into()));
             assert_eq!(hub.offline, offline, "{value}");
-        }
-    }
-
-    #[test]
-    fn a_missing_shard_is_noticed() {
-        for (names, expected) in [
-            (vec!["train.parquet"], true),
-            (vec!["train-00000-of-00001.parquet"], true),
-            (vec!["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"], true),
-            (vec!["train-00001-of-00002.parquet"], false),
-            (vec![], false),
-        ] {
-            let names: Vec<String> = names.into_iter().map(str::to_string).collect();
-            assert_eq!(has_all_shards(names.iter()), expected, "{names:?}");
-        }
-    }
-
-    #[test]
-    fn parquet_files_are_found_by_split_and_configuration() {
-        for (name, configuration, split, expected) in [
-            ("data/train-00000-of-00002.parquet", None, "train", true),
-            ("train-00000-of-00001.parquet", None, "train", true),
-            ("train.parquet", None, "train", true),
-            ("data/training.parquet", None, "train", false),
-            ("data/test-00000-of-00001.parquet", None, "train", false),
-            ("sst2/train-00000-of-00001.parquet", Some("sst2"), "train", true),
-            ("cola/train-00000-of-00001.parquet", Some("sst2"), "train", false),
-            ("data/train-00000-of-00001.parquet", Some("sst2"), "train", true),
-            ("data/train-00000-of-00001.csv", None, "train", false),
-        ] {
-            assert_eq!(is_parquet_of(name, configuration, split), expected, "{name}");
         }
     }
 }

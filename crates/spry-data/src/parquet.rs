@@ -1,7 +1,5 @@
 //! Columns of Parquet files.
 
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use parquet::errors::ParquetError;
@@ -9,7 +7,11 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
-use crate::{Answer, Error, Result};
+use crate::guard::{self, quotable, sayable};
+use crate::{Error, Result, footer};
+
+/// Names of columns that a message lists.
+const LISTED: usize = 20;
 
 /// Rows of the named columns, in the order of the names.
 ///
@@ -20,7 +22,7 @@ pub(crate) fn read_rows(
     read: impl FnMut(usize, Vec<Field>) -> Result<()>,
 ) -> Result<()> {
     // The parquet crate checks headers, but panics on some kinds of damage in the data pages.
-    catch_unwind(AssertUnwindSafe(|| try_read_rows(path, columns, read))).unwrap_or_else(|_| {
+    guard::catch_panics(|| try_read_rows(path, columns, read)).unwrap_or_else(|_| {
         let reason = "its data is damaged".to_string();
         Err(Error::Parquet { path: path.to_path_buf(), reason })
     })
@@ -33,40 +35,98 @@ fn try_read_rows(
 ) -> Result<()> {
     let broken = |error: ParquetError| Error::Parquet {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: sayable(&error.to_string()),
     };
-    let file = File::open(path).map_err(Error::io(path))?;
+    let mut file = guard::open(path)?;
+    footer::check(path, &mut file)?;
     let reader = SerializedFileReader::new(file).map_err(broken)?;
-    let schema = reader.metadata().file_metadata().schema();
-    let mut fields = Vec::new();
-    for column in columns {
-        let field = schema.get_fields().iter().find(|field| field.name() == *column);
-        let Some(field) = field else {
-            let available: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
-            return Err(Error::MissingColumn {
-                path: path.to_path_buf(),
-                column: column.to_string(),
-                available: available.join(", "),
-            });
-        };
-        fields.push(field.clone());
-    }
-    let projection =
-        Type::group_type_builder(schema.name()).with_fields(fields).build().map_err(broken)?;
-    let rows = reader.get_row_iter(Some(projection)).map_err(broken)?;
-    for (index, row) in rows.enumerate() {
-        let row: Row = row.map_err(broken)?;
+    check_columns(path, columns, &reader)?;
+    let rows = reader.get_row_iter(Some(projection(&reader, columns).map_err(broken)?));
+    for (index, row) in rows.map_err(broken)?.enumerate() {
+        let row: Row = row.map_err(|error| unreadable(path, columns, &reader, index, &error))?;
         read(index, row.into_columns().into_iter().map(|(_, field)| field).collect())?;
     }
     Ok(())
 }
 
-/// A value for a message: its beginning, if it is long.
-pub(crate) fn shortened(value: &str) -> String {
-    const SHOWN: usize = 60;
-    match value.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &value[..end]),
-        None => value.to_string(),
+/// The part of a file's schema that has these columns.
+fn projection(reader: &dyn FileReader, columns: &[&str]) -> Result<Type, ParquetError> {
+    let schema = reader.metadata().file_metadata().schema();
+    let field = |column: &&str| schema.get_fields().iter().find(|field| field.name() == *column);
+    let fields = columns.iter().filter_map(field).cloned().collect();
+    Type::group_type_builder(schema.name()).with_fields(fields).build()
+}
+
+/// Fails if a column is not there, or is there twice: which of them is meant, nobody knows.
+fn check_columns(path: &Path, columns: &[&str], reader: &dyn FileReader) -> Result<()> {
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    for column in columns {
+        match fields.iter().filter(|field| field.name() == *column).count() {
+            1 => continue,
+            0 => {}
+            count => {
+                let reason = format!("it has {count} columns of the name `{}`", quotable(column));
+                return Err(Error::Parquet { path: path.to_path_buf(), reason });
+            }
+        }
+        let mut available: Vec<String> =
+            fields.iter().take(LISTED).map(|field| quotable(field.name())).collect();
+        if fields.len() > LISTED {
+            available.push(format!("and {} more", fields.len() - LISTED));
+        }
+        return Err(Error::MissingColumn {
+            path: path.to_path_buf(),
+            column: quotable(column),
+            available: available.join(", "),
+        });
+    }
+    Ok(())
+}
+
+/// The error for a row that cannot be read, with the column that it is about. The parquet crate
+/// names neither, and repeats texts of any length byte by byte.
+fn unreadable(
+    path: &Path,
+    columns: &[&str],
+    reader: &dyn FileReader,
+    row: usize,
+    error: &ParquetError,
+) -> Error {
+    let fails = |column: &&str| {
+        let rows = projection(reader, &[column]).and_then(|only| reader.get_row_iter(Some(only)));
+        rows.is_ok_and(|mut rows| rows.nth(row).is_none_or(|row| row.is_err()))
+    };
+    let reason = error.to_string();
+    match columns.iter().find(|column| guard::catch_panics(|| fails(column)).unwrap_or(true)) {
+        Some(column) if reason.contains("as String") => Error::BadValue {
+            path: path.to_path_buf(),
+            row,
+            column: column.to_string(),
+            reason: "the text is not UTF-8; write it anew in that encoding".to_string(),
+        },
+        column => {
+            let column = column.map(|name| format!(", column `{name}`")).unwrap_or_default();
+            let reason = format!("row {row}{column}: {}", sayable(&reason));
+            Error::Parquet { path: path.to_path_buf(), reason }
+        }
+    }
+}
+
+/// A value of a type that does not fit, for a message. Lists are printed whole by the parquet crate,
+/// so they are not asked.
+pub(crate) fn found(field: &Field) -> String {
+    match field {
+        Field::Null => "nothing".to_string(),
+        Field::Str(text) => format!("the text `{}`", quotable(text)),
+        Field::Bytes(bytes) => format!("{} bytes", bytes.len()),
+        Field::Group(group) => {
+            let names: Vec<String> =
+                group.get_column_iter().take(5).map(|(name, _)| quotable(name)).collect();
+            format!("a group of {}", names.join(", "))
+        }
+        Field::ListInternal(list) => format!("a list of {}", list.len()),
+        Field::MapInternal(map) => format!("a map of {}", map.len()),
+        other => quotable(&other.to_string()),
     }
 }
 
@@ -79,11 +139,11 @@ pub(crate) fn text(field: Field) -> Result<String, String> {
             Ok(text.to_string())
         }
         Field::Null => Err("the text is missing".to_string()),
-        other => Err(format!("expected a text, found {}", shortened(&other.to_string()))),
+        other => Err(format!("expected a text, found {}", found(&other))),
     }
 }
 
-/// A whole number, or why the field is none.
+/// A whole number, which may be stored as a float or a truth value, or why the field is none.
 pub(crate) fn integer(field: &Field) -> Result<i64, String> {
     match field {
         Field::Bool(value) => Ok((*value).into()),
@@ -95,56 +155,24 @@ pub(crate) fn integer(field: &Field) -> Result<i64, String> {
         Field::UShort(value) => Ok((*value).into()),
         Field::UInt(value) => Ok((*value).into()),
         Field::ULong(value) => i64::try_from(*value).map_err(|_| "the number is too large".into()),
+        // Tables of Python have floats wherever a column once had a gap.
+        Field::Float(value) => whole((*value).into()),
+        Field::Double(value) => whole(*value),
+        Field::Float16(value) => whole(value.to_f64()),
         Field::Null => Err("the number is missing".to_string()),
-        other => Err(format!("expected a whole number, found {}", shortened(&other.to_string()))),
+        other => Err(format!("expected a whole number, found {}", found(other))),
     }
 }
 
-/// Where an answer may be, nearest first: some of SQuAD's are said to be off by a character or two.
-const NEAR: [i64; 5] = [0, -1, 1, -2, 2];
+/// Below this every whole number has a float of its own.
+const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// The answers to a question about a context, as SQuAD has them: a group of the lists `text` and
-/// `answer_start`, the latter in characters. Empty lists, or none at all, are no answer.
-pub(crate) fn answers(field: &Field, context: &str) -> Result<Vec<Answer>, String> {
-    let group = match field {
-        Field::Group(group) => group,
-        Field::Null => return Ok(Vec::new()),
-        other => {
-            let found = shortened(&other.to_string());
-            return Err(format!("expected a group of `text` and `answer_start`, found {found}"));
-        }
-    };
-    let list = |name: &str| -> Result<Vec<Field>, String> {
-        let column = group.get_column_iter().find(|(column, _)| *column == name);
-        match column {
-            Some((_, Field::ListInternal(list))) => Ok(list.elements().to_vec()),
-            Some((_, Field::Null)) => Ok(Vec::new()),
-            Some((_, other)) => {
-                Err(format!("`{name}` is {}, but must be a list", shortened(&other.to_string())))
-            }
-            None => Err(format!("it has no list `{name}`")),
-        }
-    };
-    let (texts, starts) = (list("text")?, list("answer_start")?);
-    if texts.len() != starts.len() {
-        return Err(format!("{} texts, but {} starts", texts.len(), starts.len()));
+fn whole(value: f64) -> Result<i64, String> {
+    if value.fract() == 0.0 && value.abs() < LARGEST_WHOLE {
+        Ok(value as i64)
+    } else if value.is_nan() {
+        Err("the number is missing (NaN)".to_string())
+    } else {
+        Err(format!("expected a whole number, found {value:?}"))
     }
-    let answer = |(field, start): (Field, &Field)| {
-        let (text, characters) = (text(field)?, integer(start)?);
-        let place_of = |character: i64| {
-            let character = usize::try_from(character).ok().filter(|_| characters >= 0)?;
-            let (place, _) = context.char_indices().nth(character)?;
-            context[place..].starts_with(&text).then_some(place)
-        };
-        match NEAR.iter().find_map(|shift| place_of(characters + shift)) {
-            Some(start) => Ok(Answer { text, start }),
-            None => {
-                let text = shortened(&text);
-                Err(format!("`{text}` is not at character {characters} of the context"))
-            }
-        }
-    };
-    let answers: Result<Vec<Answer>, String> = texts.into_iter().zip(&starts).map(answer).collect();
-    // Some files write no answer as an empty one.
-    Ok(answers?.into_iter().filter(|answer| !answer.text.is_empty()).collect())
 }

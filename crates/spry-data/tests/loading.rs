@@ -54,14 +54,18 @@ fn load(folder: &Path) -> spry_data::Result<TextDataset> {
 #[test]
 fn shards_are_read_in_order_with_every_usual_compression() {
     let folder = tempfile::tempdir().unwrap();
-    let shard = |index| folder.path().join(format!("data/train-0000{index}-of-00003.parquet"));
+    let shard = |index| folder.path().join(format!("data/train-0000{index}-of-00007.parquet"));
     write(&shard(1), "text", &[("second", 1)], Compression::SNAPPY);
     write(&shard(0), "text", &[("first", 3)], Compression::UNCOMPRESSED);
     write(&shard(2), "text", &[("third", 0)], Compression::ZSTD(Default::default()));
+    write(&shard(3), "text", &[("fourth", 2)], Compression::GZIP(Default::default()));
+    write(&shard(4), "text", &[("fifth", 0)], Compression::BROTLI(Default::default()));
+    write(&shard(5), "text", &[("sixth", 1)], Compression::LZ4_RAW);
+    write(&shard(6), "text", &[("seventh", 1)], Compression::LZ4);
     let dataset = load(folder.path()).unwrap();
     let texts: Vec<&str> = dataset.examples.iter().map(|e| e.text.as_str()).collect();
-    assert_eq!(texts, ["first", "second", "third"]);
-    assert_eq!(dataset.labels(), [3, 1, 0]);
+    assert_eq!(texts, ["first", "second", "third", "fourth", "fifth", "sixth", "seventh"]);
+    assert_eq!(dataset.labels(), [3, 1, 0, 2, 0, 1, 1]);
     assert_eq!(dataset.classes[3], "Sci/Tech");
 }
 

@@ -9,7 +9,7 @@ use spry_data::hub::RepoKind;
 use spry_data::question_answering::decode::DecodeConfig;
 use spry_data::{
     ClientShare, Dataset, EncodedExample, EncodedQuestion, Hub, PartitionCache, Partitioner,
-    Source, Task, TextTokenizer,
+    Source, Task, TextTokenizer, tokenize,
 };
 use spry_models::architecture::Limits;
 use spry_models::peft::adapter;
@@ -21,9 +21,8 @@ use crate::config::{DatasetConfig, ModelConfig};
 use crate::nearest::suggestion;
 use crate::{Error, Result, RunConfig, bundled, fit};
 
-/// What is needed of a model on the hub beside its weights. (In a directory, `vocab.txt` serves as
-/// a tokenizer, too.)
-const MODEL_FILES: [&str; 2] = ["config.json", "tokenizer.json"];
+/// What is needed of a model on the hub beside its weights and its tokenizer.
+const MODEL_FILES: [&str; 1] = ["config.json"];
 
 /// A model's folder; that of the bundled one is removed when the value is dropped.
 pub enum ModelFolder {
@@ -49,6 +48,7 @@ impl ModelFolder {
             Source::Hub(_) => {
                 let paths =
                     hub.files(&source, RepoKind::Model, &MODEL_FILES).map_err(convertible)?;
+                tokenize::find(&source, hub).map_err(convertible)?;
                 find_weights(&source, hub).map_err(convertible)?;
                 // All files of a snapshot are in one folder.
                 paths[0].parent().unwrap_or(Path::new(".")).to_path_buf()
@@ -346,10 +346,15 @@ impl Inputs {
         }
         check_targets_are_loaded(config, &model)?;
         let longest = model.architecture().limits().max_length;
-        let dataset_config = DatasetConfig {
-            max_length: config.dataset.max_length.min(longest),
-            ..config.dataset.clone()
-        };
+        let asked = config.dataset.max_length;
+        if asked > longest {
+            warn!(
+                "`dataset.max_length` is {asked}, but the model has {longest} positions: texts are \
+                 cut to {longest} tokens"
+            );
+        }
+        let dataset_config =
+            DatasetConfig { max_length: asked.min(longest), ..config.dataset.clone() };
         let tokenizer = TextTokenizer::load(folder.path(), dataset_config.max_length)?;
         let model = fit::with_padding(model, tokenizer.pad_id())?;
         let examples = Examples::encode(&dataset, &tokenizer, &dataset_config)?;

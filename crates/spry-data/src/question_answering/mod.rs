@@ -5,6 +5,7 @@
 //! 3. [`decode`]: from a model's logits back to a text, or to no answer.
 //! 4. [`metric`]: how right an answer is.
 
+pub(crate) mod answers;
 pub mod decode;
 pub mod metric;
 pub mod windows;

@@ -100,23 +100,23 @@ impl TextTokenizer {
             stride: doc_stride,
             direction: TruncationDirection::Right,
         };
+        // Windows cover the whole context, so that the side which is cut does not matter.
         let tokenizer = self.with_truncation(Some(truncation))?;
         // Without truncation, which would stop at the end of the first window, and without the
         // post-processor, which trims offsets and must do so once.
         let mut plain = self.with_truncation(None)?;
         plain.with_post_processor(None::<PostProcessorWrapper>);
-        let failed = |error| self.failed(error);
         // Questions on one context follow each other.
         let mut last: Option<(Arc<str>, Encoding)> = None;
         let encode = |question: &Question| {
             // Leading spaces would only cost tokens.
             let text = question.question.trim_start();
-            let whole = plain.encode(text, false).map_err(failed)?;
+            let whole = self.guarded(|| plain.encode(text, false))?;
             // A character of several tokens is kept whole, so that a cut may leave a token too many.
             let (mut cut, mut kept) = (whole.clone(), max_question);
             while cut.len() > max_question {
                 let end = kept.checked_sub(1).map_or(0, |last| whole.get_offsets()[last].1);
-                cut = plain.encode(&text[..end], false).map_err(failed)?;
+                cut = self.guarded(|| plain.encode(&text[..end], false))?;
                 kept = kept.saturating_sub(1);
             }
             let context = match &last {
@@ -124,20 +124,20 @@ impl TextTokenizer {
                     encoding.clone()
                 }
                 _ => {
-                    let mut encoding = plain.encode(&*question.context, false).map_err(failed)?;
+                    let mut encoding = self.guarded(|| plain.encode(&*question.context, false))?;
                     encoding.set_type_ids(vec![1; encoding.len()]);
                     last = Some((question.context.clone(), encoding.clone()));
                     encoding
                 }
             };
             let has_context = !context.is_empty();
-            let encoding = tokenizer.post_process(cut, Some(context), true).map_err(failed)?;
+            let encoding = self.guarded(|| tokenizer.post_process(cut, Some(context), true))?;
             let parts = std::iter::once(&encoding).chain(encoding.get_overflowing());
-            let windows: Vec<Window> = parts.map(|part| window(part, question)).collect();
+            let windows: Vec<Window> =
+                parts.map(|part| window(part, question, self.has_segments())).collect();
             // A tokenizer without a post-processor does not say what is of the question.
             if has_context && windows.iter().any(|window| window.offsets.is_empty()) {
-                let reason = "it has no template for pairs of texts".to_string();
-                return Err(Error::Tokenizer { location: self.location().to_string(), reason });
+                return Err(self.failed("it has no template for pairs of texts".to_string()));
             }
             Ok(EncodedQuestion {
                 windows,
@@ -149,7 +149,7 @@ impl TextTokenizer {
     }
 }
 
-fn window(encoding: &Encoding, question: &Question) -> Window {
+fn window(encoding: &Encoding, question: &Question, has_segments: bool) -> Window {
     let sequences = encoding.get_sequence_ids();
     let is_context = |sequence: &Option<usize>| *sequence == Some(1);
     let context_start = sequences.iter().position(is_context).unwrap_or(sequences.len());
@@ -166,9 +166,10 @@ fn window(encoding: &Encoding, question: &Question) -> Window {
         let last = offsets.iter().rposition(|&[token_start, _]| token_start < end)?;
         (is_inside && first <= last).then_some([context_start + first, context_start + last])
     });
+    let segments = encoding.get_type_ids().iter();
     Window {
         input_ids: encoding.get_ids().to_vec(),
-        token_type_ids: encoding.get_type_ids().to_vec(),
+        token_type_ids: segments.map(|&id| if has_segments { id } else { 0 }).collect(),
         span: span.unwrap_or([0, 0]),
         context_start,
         offsets,

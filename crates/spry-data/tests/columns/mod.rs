@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -31,6 +31,7 @@ pub enum Values {
     Truths(Vec<bool>),
     Ints(Vec<i32>),
     Longs(Vec<i64>),
+    Doubles(Vec<f64>),
 }
 
 impl Column {
@@ -62,6 +63,12 @@ pub fn numbers(name: &str, numbers: &[i64]) -> Column {
     let definitions = vec![1; numbers.len()];
     let schema = format!("OPTIONAL INT64 {name};");
     Column::flat(schema, Values::Longs(numbers.to_vec()), definitions)
+}
+
+pub fn floats(name: &str, numbers: &[f64]) -> Column {
+    let definitions = vec![1; numbers.len()];
+    let schema = format!("OPTIONAL DOUBLE {name};");
+    Column::flat(schema, Values::Doubles(numbers.to_vec()), definitions)
 }
 
 pub fn truths(name: &str, truths: &[bool]) -> Column {
@@ -143,6 +150,9 @@ pub fn write(path: &Path, columns: &[Column]) {
             }
             Values::Longs(longs) => {
                 column.typed::<Int64Type>().write_batch(longs, definitions, repetitions)
+            }
+            Values::Doubles(doubles) => {
+                column.typed::<DoubleType>().write_batch(doubles, definitions, repetitions)
             }
         };
         written.unwrap();
