@@ -61,7 +61,7 @@ impl ModelSpec {
             let supported: Vec<&str> = SPECS.iter().map(|spec| spec.model_type).collect();
             Error::Unsupported {
                 key: "model_type",
-                got: crate::read::shown(model_type),
+                got: spry_data::guard::sayable(model_type),
                 supported: supported.join(", "),
             }
         })

@@ -3,6 +3,7 @@
 //! A tensor's bytes are read straight into the values that become the weight, one tensor after the
 //! other, so that loading a model peaks at its weights.
 
+use spry_data::guard::sayable;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -18,7 +19,7 @@ use spry_core::{Param, ParamSet};
 use spry_data::files::write_atomically_with;
 
 use crate::budget::Budget;
-use crate::read::{self, shown};
+use crate::read;
 use crate::{Error, Result};
 
 /// Headers are JSON of a few kilobytes.
@@ -79,7 +80,7 @@ impl Index {
         let unusable = |reason: String| Error::Index { path: path.to_path_buf(), reason };
         let text = read::text(path)?;
         let index: Self =
-            serde_json::from_str(&text).map_err(|error| unusable(shown(&error.to_string())))?;
+            serde_json::from_str(&text).map_err(|error| unusable(sayable(&error.to_string())))?;
         let mut budget = Budget::OF_FILE;
         index.weight_map.keys().try_for_each(|name| budget.take_name(name))?;
         Ok(index)
@@ -102,7 +103,7 @@ impl Index {
         match names.iter().find(|name| !is_beside(name)) {
             Some(name) => Err(Error::Index {
                 path: path.to_path_buf(),
-                reason: format!("`{}` is not the name of a file beside it", shown(name)),
+                reason: format!("`{}` is not the name of a file beside it", sayable(name)),
             }),
             None => Ok(names),
         }
@@ -202,7 +203,7 @@ impl Checkpoint {
                 Some(Place::Twice(one, other)) => {
                     let file = |place: &usize| self.files[*place].path.display();
                     let (one, other) = (file(one), file(other));
-                    let reason = format!("`{}` is both in {one} and in {other}", shown(name));
+                    let reason = format!("`{}` is both in {one} and in {other}", sayable(name));
                     return Err(Error::Index { path: self.path.clone(), reason });
                 }
                 Some(Place::In(_)) | None => {}
@@ -318,7 +319,7 @@ impl TensorFile {
     /// Opens a file and takes what its header lists out of a budget.
     fn open(path: &Path, budget: &mut Budget) -> Result<Self> {
         let damaged = |reason: String| Error::Checkpoint { path: path.to_path_buf(), reason };
-        let mut file = read::open(path)?;
+        let mut file = spry_data::guard::open(path)?;
         let length = file.metadata().map_err(Error::io(path))?.len();
         let mut header_length = [0; 8];
         if length < 8 {
@@ -346,7 +347,7 @@ impl TensorFile {
             return Err(damaged(format!("its header lists {tables} tensors, too many")));
         }
         let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| {
-            damaged(format!("its header cannot be read: {}", shown(&error.to_string())))
+            damaged(format!("its header cannot be read: {}", sayable(&error.to_string())))
         })?;
         metadata.offset_keys().iter().try_for_each(|name| budget.take_name(name))?;
         let data_start = 8 + header_length;
@@ -369,7 +370,7 @@ impl TensorFile {
             Dtype::F32 => self.values(name, info, f32::from_le_bytes, is_fine),
             Dtype::F16 => self.values(name, info, |b| f16::from_le_bytes(b).to_f32(), is_fine),
             Dtype::BF16 => self.values(name, info, |b| bf16::from_le_bytes(b).to_f32(), is_fine),
-            other => Err(Error::DType { name: shown(name), got: format!("{other:?}") }),
+            other => Err(Error::DType { name: sayable(name), got: format!("{other:?}") }),
         }
     }
 
@@ -405,7 +406,7 @@ impl TensorFile {
                     "inf" | "-inf" => "infinite, or too large for f32".to_string(),
                     other => other.to_string(),
                 };
-                let (path, name) = (self.path.clone(), shown(name));
+                let (path, name) = (self.path.clone(), sayable(name));
                 return Err(Error::NotFinite { path, name, index, value });
             }
         }

@@ -1,8 +1,7 @@
 //! The one error type of this crate.
 
+use spry_data::guard::sayable;
 use std::path::PathBuf;
-
-use crate::read::shown;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -74,20 +73,10 @@ pub enum Error {
         /// How to make what is read.
         how: &'static str,
     },
-    /// A file has yet to be fetched by Git LFS.
-    #[error(
-        "{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder, or \
-         download the file",
-        path = .path.display()
-    )]
-    Pointer {
-        /// The pointer.
-        path: PathBuf,
-    },
     /// A file asks for more tensors, longer names or larger ones than it may.
     #[error(
         "tensor `{name}` {reason} for {budget}; does config.json belong to this model?",
-        name = shown(.name)
+        name = sayable(.name)
     )]
     OverBudget {
         /// The tensor.

@@ -1,5 +1,6 @@
 //! Models from files, and made up from a configuration.
 
+use spry_data::guard::sayable;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::budget::Budget;
 use crate::checkpoint::{Checkpoint, flat};
 use crate::config::{Object, keys, labels, object};
 use crate::model::with_rows;
-use crate::read::{self, shown};
+use crate::read;
 use crate::{Error, LoadOptions, Model, Note, Result};
 
 impl Model {
@@ -235,7 +236,7 @@ impl Parsed {
 /// The keys, for a message.
 fn names_of_keys(keys: &[&str]) -> String {
     const SHOWN: usize = 12;
-    let names: Vec<String> = keys.iter().take(SHOWN).map(|key| shown(key)).collect();
+    let names: Vec<String> = keys.iter().take(SHOWN).map(|key| sayable(key)).collect();
     let names = names.join(", ");
     if keys.len() > SHOWN { format!("{names}, …") } else { names }
 }
@@ -262,7 +263,7 @@ fn check_shape(checkpoint: &Checkpoint, name: &str, tensor: &TensorSpec) -> Resu
         ParamRole::Head => "; ask for a fresh head to use another number of labels",
         ParamRole::Adapter => "",
     };
-    let (name, got, expected) = (shown(name), got.to_vec(), tensor.shape.clone());
+    let (name, got, expected) = (sayable(name), got.to_vec(), tensor.shape.clone());
     Err(Error::Misshapen { name, got, expected, hint })
 }
 
@@ -346,7 +347,7 @@ fn names_of(path: &str, body_prefix: &str) -> Vec<String> {
 /// The first few of a list of names, for a message.
 pub(crate) fn first_names(names: &[&str]) -> String {
     const SHOWN: usize = 3;
-    let first: Vec<String> = names.iter().take(SHOWN).map(|name| shown(name)).collect();
+    let first: Vec<String> = names.iter().take(SHOWN).map(|name| sayable(name)).collect();
     let first = first.join(", ");
     if names.len() > SHOWN { format!("{first}, …") } else { first }
 }

@@ -9,6 +9,7 @@
 //! - [`label`] for names in tables, pictures and pages, [`cell`] for those in Markdown;
 //! - [`shell_word`] and [`path_text`] for paths, which need not be UTF-8.
 
+use spry_strategies::options::shortened;
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
@@ -88,24 +89,6 @@ fn escaped(text: &str, may_stay: impl Fn(char) -> bool) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
-}
-
-/// A text of at most `limit` characters: of a longer one beginning and end, with `…` between them.
-///
-/// ```
-/// assert_eq!(spry_runner::text::shortened("abcdefghij", 5), "ab…ij");
-/// assert_eq!(spry_runner::text::shortened("abcde", 5), "abcde");
-/// ```
-pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
-    // No character has more bytes than one.
-    if text.len() <= limit || text.chars().count() <= limit {
-        return Cow::Borrowed(text);
-    }
-    let kept = limit.saturating_sub(1);
-    let (head, tail) = (kept.div_ceil(2), kept / 2);
-    let end = text.char_indices().nth(head).map_or(text.len(), |(at, _)| at);
-    let start = text.char_indices().rev().take(tail).last().map_or(text.len(), |(at, _)| at);
-    Cow::Owned(format!("{}…{}", &text[..end], &text[start..]))
 }
 
 /// A message about something that others wrote: one line, [`printable`], of at most

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use spry_core::{Error, Result};
+use std::borrow::Cow;
 
 use crate::Method;
 use crate::lists::{Lists, as_list};
@@ -169,7 +170,7 @@ pub fn changed<T: Serialize + DeserializeOwned>(value: &T, options: &Value) -> R
     if !options.is_object() {
         return Err(Error::InvalidOption {
             option: "options",
-            got: shortened(&options.to_string(), QUOTED),
+            got: shortened(&options.to_string(), QUOTED).into_owned(),
             expected: "a table".to_string(),
         });
     }
@@ -195,8 +196,8 @@ pub fn changed<T: Serialize + DeserializeOwned>(value: &T, options: &Value) -> R
 
 fn parse<T: DeserializeOwned>(table: Value) -> Result<T> {
     serde_path_to_error::deserialize(table).map_err(|error| Error::UnusableOption {
-        option: shortened(&error.path().to_string(), QUOTED),
-        reason: shortened(&error.into_inner().to_string(), 5 * QUOTED),
+        option: shortened(&error.path().to_string(), QUOTED).into_owned(),
+        reason: shortened(&error.into_inner().to_string(), 5 * QUOTED).into_owned(),
     })
 }
 
@@ -236,15 +237,16 @@ pub fn check_depth(options: &Value) -> Result<()> {
 /// assert_eq!(shortened("estimator.k", 80), "estimator.k");
 /// assert_eq!(shortened(&"a".repeat(1000), 9), "aaaa…aaaa");
 /// ```
-pub fn shortened(text: &str, most: usize) -> String {
-    let count = text.chars().count();
-    if count <= most {
-        return text.to_string();
+pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    // No character has more bytes than one.
+    if text.len() <= most || text.chars().count() <= most {
+        return Cow::Borrowed(text);
     }
-    let half = most.saturating_sub(1) / 2;
-    let start: String = text.chars().take(half).collect();
-    let end: String = text.chars().skip(count - half).collect();
-    format!("{start}…{end}")
+    let kept = most.saturating_sub(1);
+    let (head, tail) = (kept.div_ceil(2), kept / 2);
+    let end = text.char_indices().nth(head).map_or(text.len(), |(at, _)| at);
+    let start = text.char_indices().rev().take(tail).last().map_or(text.len(), |(at, _)| at);
+    Cow::Owned(format!("{}…{}", &text[..end], &text[start..]))
 }
 
 /// The key that says of which kind a part is; its other options depend on it.
@@ -316,7 +318,7 @@ fn merge(table: &mut Value, options: &Value, path: &str, lists: &mut Lists) -> R
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let Some(old) = table.get_mut(key) else {
             let known: Vec<&str> = table.keys().map(String::as_str).collect();
-            let option = shortened(&path, QUOTED);
+            let option = shortened(&path, QUOTED).into_owned();
             return Err(Error::UnknownOption { option, known: known.join(", ") });
         };
         merge(old, value, &path, lists)?;

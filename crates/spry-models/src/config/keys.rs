@@ -3,9 +3,9 @@
 //! Face's configurations have is here.
 
 use serde_json::Value;
+use spry_data::guard::sayable;
 
 use super::Object;
-use crate::read::shown;
 
 /// What a key does. A key that is `null` is as one that is absent, whatever it is.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,7 @@ pub(crate) fn check(json: &Object, family: Keys) -> Result<Vec<&str>, String> {
 
 fn check_value(name: &str, key: Key, value: &Value) -> Result<(), String> {
     let refuse = |supported: &str| {
-        let value = shown(&value.to_string());
+        let value = sayable(&value.to_string());
         Err(format!("`{name}` = {value} is not supported; supported: {supported}"))
     };
     match key {

@@ -1,11 +1,11 @@
 //! A head's classes: how many, what they are called, and in which order a dataset has them.
 
 use serde_json::Value;
+use spry_data::guard::sayable;
 
 use super::Object;
 use crate::Note;
 use crate::budget::MAX_LABELS;
-use crate::read::shown;
 
 /// The number of classes that a configuration names; 2 if it does not say. Where `num_labels` and
 /// `id2label` differ, the names count, as in Python.
@@ -20,14 +20,14 @@ pub(crate) fn count(json: &Object) -> Result<usize, String> {
         Some(other) => {
             return Err(format!(
                 "`id2label` is {}, but must be a table",
-                shown(&other.to_string())
+                sayable(&other.to_string())
             ));
         }
     };
     let number = match json.get("num_labels") {
         None | Some(Value::Null) => None,
         Some(value) => Some(value.as_u64().ok_or_else(|| {
-            format!("`num_labels` is {}, but must be a whole number", shown(&value.to_string()))
+            format!("`num_labels` is {}, but must be a whole number", sayable(&value.to_string()))
         })?),
     };
     match named.map(|count| count as u64).or(number).unwrap_or(2) {
@@ -47,7 +47,7 @@ pub(crate) fn check_problem(json: &Object) -> Result<(), String> {
         Some(value) => Err(format!(
             "`problem_type` = {} is not supported; supported: single_label_classification; a \
              fresh head can be trained for that",
-            shown(&value.to_string())
+            sayable(&value.to_string())
         )),
     }
 }
@@ -64,7 +64,7 @@ pub(crate) fn names(json: &Object) -> Result<Option<Vec<String>>, String> {
     for (id, name) in table {
         let place = id.trim().parse().ok().and_then(|id: usize| names.get_mut(id));
         let place = place.ok_or_else(|| {
-            let id = shown(id);
+            let id = sayable(id);
             format!("`id2label` has {} classes, but one of them is number {id}", table.len())
         })?;
         *place = Some(text(name));
@@ -86,7 +86,7 @@ pub(crate) fn names(json: &Object) -> Result<Option<Vec<String>>, String> {
                 return Err(format!(
                     "`label2id` says that `{}` is class {number}, `id2label` that it is class \
                      {of_name}",
-                    shown(name)
+                    sayable(name)
                 ));
             }
         }
@@ -132,7 +132,7 @@ pub(crate) struct Order {
 /// If some have the same name in another place, but not all: the head is of other classes, and which
 /// is which cannot be told.
 pub(crate) fn order(head: &[String], data: &[String]) -> Result<Order, String> {
-    let list = |names: &[String]| shown(&names.join(", "));
+    let list = |names: &[String]| sayable(&names.join(", "));
     let (heads, datas) = (list(head), list(data));
     if data.is_empty() || is_generic(data) || head.len() != data.len() {
         // Another number of classes is reported where the shapes are compared.

@@ -6,10 +6,10 @@ pub mod labels;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
+use spry_data::guard::sayable;
 use spry_dual::ops;
 
 use crate::budget::MAX_LAYERS;
-use crate::read::shown;
 
 /// The keys and values of a `config.json`. Of a key that is there twice the last value counts, as in
 /// Python.
@@ -59,7 +59,7 @@ pub(crate) fn object(json: &str) -> Result<Object, String> {
     match serde_json::from_str(json) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err("it is no table of keys and values".to_string()),
-        Err(error) => Err(shown(&error.to_string())),
+        Err(error) => Err(sayable(&error.to_string())),
     }
 }
 
@@ -67,9 +67,9 @@ pub(crate) fn object(json: &str) -> Result<Object, String> {
 pub(crate) fn read<T: DeserializeOwned>(json: &Object) -> Result<T, String> {
     serde_path_to_error::deserialize(Value::Object(json.clone())).map_err(|error| {
         let path = error.path().to_string();
-        let reason = shown(&error.into_inner().to_string());
+        let reason = sayable(&error.into_inner().to_string());
         // Of a key that is missing there is no path.
-        if path == "." { reason } else { format!("`{}`: {reason}", shown(&path)) }
+        if path == "." { reason } else { format!("`{}`: {reason}", sayable(&path)) }
     })
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn rename(json: &Object, names: &[(&str, &str)]) -> Result<Object, St
         let Some(value) = renamed.remove(*alias) else { continue };
         match renamed.get(*name) {
             Some(other) if *other != value => {
-                let (value, other) = (shown(&value.to_string()), shown(&other.to_string()));
+                let (value, other) = (sayable(&value.to_string()), sayable(&other.to_string()));
                 return Err(format!(
                     "`{alias}` = {value} contradicts `{name}` = {other}; they are one option"
                 ));

@@ -1,9 +1,9 @@
 //! Frequencies of the rotary embedding.
 
 use serde::Deserialize;
+use spry_data::guard::sayable;
 
 use crate::config::Object;
-use crate::read::shown;
 
 /// How positions become angles; names as in Hugging Face's `rope_parameters`, or `rope_scaling` in
 /// older files.
@@ -68,7 +68,7 @@ impl Rope {
             value.is_null() || OF_OTHER_TYPES.contains(&key.as_str())
         };
         if let Some((key, value)) = self.others.iter().find(|other| !is_known(other)) {
-            let (key, value) = (shown(key), shown(&value.to_string()));
+            let (key, value) = (sayable(key), sayable(&value.to_string()));
             return Err(format!("`{key}` = {value} of the rotary embedding is not supported"));
         }
         let theta = positive("rope_theta", Some(self.rope_theta.unwrap_or(theta)))?;

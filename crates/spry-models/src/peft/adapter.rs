@@ -1,5 +1,6 @@
 //! Adapters in Hugging Face peft's format: `adapter_config.json` and `adapter_model.safetensors`.
 
+use spry_data::guard::sayable;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use super::{Ia3Config, LoraConfig, Peft, named_ancestor};
 use crate::architecture::SPECS;
 use crate::checkpoint::{self, Checkpoint};
 use crate::loading::first_names;
-use crate::read::{self, shown};
+use crate::read;
 use crate::{Error, Model, Result};
 
 /// The files of an adapter.
@@ -229,17 +230,17 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
         return Err(unsupported("`fan_in_fan_out` = true".to_string()));
     }
     if !["LORA", "IA3"].contains(&config.peft_type.as_str()) {
-        return Err(unsupported(format!("`peft_type` = {}", shown(&config.peft_type))));
+        return Err(unsupported(format!("`peft_type` = {}", sayable(&config.peft_type))));
     }
     let tasks = ["SEQ_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"];
     if let Some(task) = config.task_type.as_deref().filter(|task| !tasks.contains(task)) {
-        return Err(unsupported(format!("`task_type` = {}", shown(task))));
+        return Err(unsupported(format!("`task_type` = {}", sayable(task))));
     }
     let target_modules: Vec<String> = serde_json::from_value(config.target_modules.clone())
         .map_err(|_| {
             unsupported(format!(
                 "`target_modules` = {}, which is no list of names,",
-                shown(&config.target_modules.to_string())
+                sayable(&config.target_modules.to_string())
             ))
         })?;
     for (name, value) in &config.kind {
@@ -248,7 +249,7 @@ pub fn read_config(folder: &Path) -> Result<Peft> {
             name => HARMLESS.contains(&name) || is_off(value),
         };
         if !is_fine {
-            let (name, value) = (shown(name), shown(&value.to_string()));
+            let (name, value) = (sayable(name), sayable(&value.to_string()));
             return Err(unsupported(format!("`{name}` = {value}")));
         }
     }
@@ -370,7 +371,7 @@ fn read_like(file: &Checkpoint, name: &str, like: &Param) -> Result<Param> {
             ParamRole::Adapter => "",
         };
         let expected = like.shape().to_vec();
-        return Err(Error::Misshapen { name: shown(name), got, expected, hint });
+        return Err(Error::Misshapen { name: sayable(name), got, expected, hint });
     }
     let values = like.values();
     let options = (&values.device(), like.dtype());
@@ -384,5 +385,5 @@ fn unknown(path: &str) -> Error {
 
 fn unusable(path: &Path) -> impl FnOnce(serde_json::Error) -> Error {
     let location = path.display().to_string();
-    move |error| Error::Config { location, reason: shown(&error.to_string()) }
+    move |error| Error::Config { location, reason: sayable(&error.to_string()) }
 }

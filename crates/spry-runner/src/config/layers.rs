@@ -117,7 +117,8 @@ impl RunConfig {
             })?;
         if let Some(rate) = rate {
             let Some(rate) = rate.as_f64() else {
-                let rate = shortened(&rate.to_string(), QUOTED);
+                let rate = rate.to_string();
+                let rate = shortened(&rate, QUOTED);
                 return Err(Error::Input(format!("`{LEARNING_RATE}` is {rate}, not a number")));
             };
             config.method = config.method.with_learning_rate(rate);

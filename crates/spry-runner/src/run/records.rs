@@ -14,6 +14,7 @@ use parquet_derive::ParquetRecordWriter;
 use serde::{Deserialize, Serialize};
 use spry_core::simulation::{ClientReport, RoundSummary};
 use spry_core::{Evaluation, Event, LeftOut};
+use spry_strategies::options::shortened;
 
 use super::evaluation::{accuracy, f1, loss};
 
@@ -218,13 +219,13 @@ impl Records {
                     server_round: server_round + 1,
                     client: *client as u64,
                     status: FAILED.to_string(),
-                    reason: Some(shortened(&error.to_string())),
+                    reason: Some(shortened(&error.to_string(), LONGEST_REASON).into_owned()),
                     ..Default::default()
                 });
                 return None;
             }
             Event::RoundSkipped { error, .. } => {
-                self.skipped = Some(shortened(&error.to_string()));
+                self.skipped = Some(shortened(&error.to_string(), LONGEST_REASON).into_owned());
                 return None;
             }
             Event::RoundFinished(summary) => self.finished(summary),
@@ -364,14 +365,6 @@ fn why_nothing(failed: &[ClientRow], left_out: &[LeftOut], skipped: Option<Strin
     });
     let left_out = left_out.first().map(|out| of_client(out.client as u64, &out.reason));
     failure.or(left_out).or(skipped).unwrap_or_else(|| "no client had an update".to_string())
-}
-
-/// A message of a bounded length.
-fn shortened(message: &str) -> String {
-    match message.char_indices().nth(LONGEST_REASON) {
-        None => message.to_string(),
-        Some((end, _)) => format!("{} …", &message[..end]),
-    }
 }
 
 /// Points of a curve: the round, and a value of those rounds that have it.
