@@ -97,16 +97,18 @@ impl Dataset {
         layout: &Layout,
     ) -> Result<Vec<(String, Vec<PathBuf>)>> {
         layout.validate()?;
-        let mut files = Vec::new();
-        for (index, split) in layout.splits.iter().enumerate() {
-            match hub.parquet_files(source, layout.configuration.as_deref(), split) {
-                Ok(of_split) => files.push((split.clone(), of_split)),
-                Err(Error::MissingSplit { .. })
-                    if index > 0 && matches!(source, Source::Directory(_)) => {}
-                Err(error) => return Err(error),
+        hub.at_one_commit(|| {
+            let mut files = Vec::new();
+            for (index, split) in layout.splits.iter().enumerate() {
+                match hub.parquet_files(source, layout.configuration.as_deref(), split) {
+                    Ok(of_split) => files.push((split.clone(), of_split)),
+                    Err(Error::MissingSplit { .. })
+                        if index > 0 && matches!(source, Source::Directory(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
-        }
-        Ok(files)
+            Ok(files)
+        })
     }
 
     /// Reads examples from Parquet files.

@@ -66,6 +66,38 @@ pub enum Error {
         /// The cache that was searched.
         cache: PathBuf,
     },
+    /// A variable of the environment that is needed here cannot be used.
+    #[error("the environment variable {variable} cannot be used: {reason}")]
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it; never its value.
+        reason: String,
+    },
+    /// A repository of the hub has no such file.
+    #[error("`{file}` is not in {repo}: {reason}")]
+    NotInRepository {
+        /// The repository.
+        repo: String,
+        /// The file.
+        file: String,
+        /// How this is known.
+        reason: String,
+    },
+    /// Files of one commit of a repository are in use, and others can be had of another commit
+    /// only: all of them must be asked for again.
+    #[error(
+        "{repo} moved from commit {from} to {to} while its files were read; try again, or name a \
+         commit: `organisation/name@commit`"
+    )]
+    Moved {
+        /// The repository.
+        repo: String,
+        /// The commit whose files are in use.
+        from: String,
+        /// The commit of the others, which is asked for from now on.
+        to: String,
+    },
     /// The hub cannot be reached at all.
     #[error(
         "the hub at {endpoint} cannot be reached ({reason}); check the network and HF_ENDPOINT, or \

@@ -46,10 +46,13 @@ impl ModelFolder {
         Ok(Self::Kept(match &source {
             Source::Directory(folder) => folder.clone(),
             Source::Hub(_) => {
-                let paths =
-                    hub.files(&source, RepoKind::Model, &MODEL_FILES).map_err(convertible)?;
-                tokenize::find(&source, hub).map_err(convertible)?;
-                find_weights(&source, hub).map_err(convertible)?;
+                let find = || {
+                    let paths = hub.files(&source, RepoKind::Model, &MODEL_FILES)?;
+                    tokenize::find(&source, hub)?;
+                    find_weights(&source, hub)?;
+                    Ok(paths)
+                };
+                let paths = hub.at_one_commit(find).map_err(convertible)?;
                 // All files of a snapshot are in one folder.
                 paths[0].parent().unwrap_or(Path::new(".")).to_path_buf()
             }
@@ -70,7 +73,7 @@ const MANY_LEFT_OUT: f64 = 0.05;
 
 /// What may help if a repository lacks a file.
 fn convertible(error: spry_data::Error) -> Error {
-    if !matches!(error, spry_data::Error::Download { .. }) {
+    if !matches!(error, spry_data::Error::NotInRepository { .. }) {
         return error.into();
     }
     Error::Input(format!(
@@ -83,10 +86,13 @@ fn convertible(error: spry_data::Error) -> Error {
 fn find_weights(source: &Source, hub: &Hub) -> spry_data::Result<()> {
     let whole = match hub.file(source, RepoKind::Model, checkpoint::MODEL) {
         Ok(_) => return Ok(()),
+        Err(error @ spry_data::Error::Moved { .. }) => return Err(error),
         Err(error) => error,
     };
-    let Ok(index) = hub.file(source, RepoKind::Model, checkpoint::MODEL_INDEX) else {
-        return Err(whole);
+    let index = match hub.file(source, RepoKind::Model, checkpoint::MODEL_INDEX) {
+        Ok(index) => index,
+        Err(error @ spry_data::Error::Moved { .. }) => return Err(error),
+        Err(_) => return Err(whole),
     };
     let names = checkpoint::files_of_index(&index).unwrap_or_default();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -161,8 +167,8 @@ fn warn_of_empty_classes(dataset: &Dataset) {
     }
 }
 
-/// Deals a dataset to clients, or takes the same deal from the cache beside the hub's. `seed` is the
-/// run's; the dataset's own counts more.
+/// Deals a dataset to clients, or takes the same deal from the cache beside the hub's, if the
+/// environment names a folder for that. `seed` is the run's; the dataset's own counts more.
 ///
 /// # Errors
 ///
@@ -173,8 +179,10 @@ pub fn partition(
     hub: &Hub,
     seed: u64,
 ) -> Result<Vec<ClientShare>> {
-    let cache = hub.cache().parent().unwrap_or(Path::new(".")).join("spry-partitions");
-    let partition = PartitionCache::new(cache).partition(
+    // Without a home, nothing is kept: a folder that all users share could hold anybody's deals.
+    let temporary = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+    let parent = hub.cache().map_or(temporary.path(), |cache| cache.parent().unwrap_or(cache));
+    let partition = PartitionCache::new(parent.join("spry-partitions")).partition(
         &config.partitioner,
         &dataset.labels(),
         dataset.keys(),

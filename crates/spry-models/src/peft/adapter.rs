@@ -171,6 +171,16 @@ pub fn write(
         .filter_map(|path| saved_module(model, peft, path))
         .collect();
     modules.dedup();
+    let mut kind = kind.as_object().cloned().unwrap_or_default();
+    // Python has a key of its own for what we write after an `@`.
+    let source = spry_data::Source::parse(base_model).ok();
+    let base_model = match source.as_ref().and_then(|source| source.repository()) {
+        Some((id, Some(revision))) => {
+            kind.insert("revision".to_string(), revision.into());
+            id
+        }
+        _ => base_model,
+    };
     let config = AdapterConfig {
         peft_type: peft_type.to_string(),
         task_type: task_type(model).map(str::to_string),
@@ -179,7 +189,7 @@ pub fn write(
         target_modules: targets.clone().into(),
         modules_to_save: Some(modules),
         fan_in_fan_out: false,
-        kind: kind.as_object().cloned().unwrap_or_default(),
+        kind,
     };
     checkpoint::write(&folder.join(WEIGHTS), &saved)?;
     let path = folder.join(CONFIG);
