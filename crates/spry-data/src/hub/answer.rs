@@ -6,7 +6,7 @@ use ureq::Body;
 use ureq::http::{HeaderMap, Response, StatusCode};
 
 use super::client::Client;
-use super::source::{Repository, is_hash_like, shown};
+use super::source::{Repository, is_hash_like};
 use crate::Error;
 
 /// Why a request brought nothing.
@@ -38,7 +38,7 @@ impl Failure {
     }
 
     pub(super) fn into_error(self, client: &Client, repo: &Repository, file: &str) -> Error {
-        let (repo, file) = (repo.name(), shown(file));
+        let (repo, file) = (repo.name(), guard::quotable(file));
         match self {
             Self::Missing { reason, .. } => Error::NotInRepository { repo, file, reason },
             Self::Unreachable(reason) | Self::Passing { reason, is_unreachable: true, .. } => {
@@ -103,7 +103,7 @@ impl Facts {
 pub(super) fn unusable(what: &str, value: &str) -> Failure {
     Failure::Refused(format!(
         "the hub names a {what} of a form that is not taken: `{}`",
-        shown(value)
+        guard::quotable(value)
     ))
 }
 
@@ -150,7 +150,7 @@ impl Answer {
             Some(coding) if coding.eq_ignore_ascii_case("identity") => Ok(()),
             Some(coding) => Err(Failure::Refused(format!(
                 "the hub sends it compressed (`{}`), which was not asked for",
-                shown(coding)
+                guard::quotable(coding)
             ))),
         }
     }

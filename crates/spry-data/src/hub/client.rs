@@ -13,7 +13,7 @@ use super::address::Address;
 use super::answer::{Answer, Facts, Failure, Listing, Metadata, is_hex, text, unusable};
 use super::environment::Network;
 use super::limits::{Limits, Meter};
-use super::source::{Repository, is_file_name, is_hash_like, shown};
+use super::source::{Repository, is_file_name, is_hash_like};
 use crate::guard;
 
 /// Longest pause before another attempt that a hub may ask for.
@@ -115,7 +115,7 @@ impl Client<'_> {
         let info: Info = serde_json::from_slice(&body).map_err(|error| {
             Failure::Refused(format!(
                 "the hub's list is not understood: {}",
-                shown(&error.to_string())
+                guard::quotable(&error.to_string())
             ))
         })?;
         if !is_hash_like(&info.sha) {
@@ -260,9 +260,10 @@ impl Client<'_> {
         })?;
         match guard::catch_panics(|| self.agent.run(request)) {
             Ok(result) => result.map_err(|error| failure(&error, &address.origin())),
-            Err(reason) => {
-                Err(Failure::Refused(format!("the answer is not understood: {}", shown(&reason))))
-            }
+            Err(reason) => Err(Failure::Refused(format!(
+                "the answer is not understood: {}",
+                guard::quotable(&reason)
+            ))),
         }
     }
 }
@@ -299,21 +300,23 @@ fn check_status(answer: &Answer) -> Result<(), Failure> {
 /// Reads some of a body.
 pub(super) fn read(reader: &mut impl Read, chunk: &mut [u8]) -> Result<usize, Failure> {
     let result = guard::catch_panics(|| reader.read(chunk));
-    let result = result.map_err(|reason| Failure::Refused(shown(&reason)))?;
+    let result = result.map_err(|reason| Failure::Refused(guard::quotable(&reason)))?;
     result.map_err(|error| match ureq::Error::from(error) {
-        error @ (ureq::Error::Io(_) | ureq::Error::Timeout(_)) => {
-            Failure::broken(format!("the connection broke off ({})", shown(&error.to_string())))
-        }
-        error => {
-            Failure::Refused(format!("the answer is not understood: {}", shown(&error.to_string())))
-        }
+        error @ (ureq::Error::Io(_) | ureq::Error::Timeout(_)) => Failure::broken(format!(
+            "the connection broke off ({})",
+            guard::quotable(&error.to_string())
+        )),
+        error => Failure::Refused(format!(
+            "the answer is not understood: {}",
+            guard::quotable(&error.to_string())
+        )),
     })
 }
 
 fn failure(error: &ureq::Error, origin: &str) -> Failure {
     use std::io::ErrorKind;
     use ureq::Error as Http;
-    let reason = format!("{origin}: {}", shown(&error.to_string()));
+    let reason = format!("{origin}: {}", guard::quotable(&error.to_string()));
     match error {
         Http::Io(error)
             if matches!(

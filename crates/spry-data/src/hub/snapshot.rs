@@ -14,10 +14,10 @@ use super::answer::{Failure, Listing, Metadata};
 use super::cache::Folder;
 use super::client::{Client, agent};
 use super::local::{missing, unusable};
-use super::source::{Repository, is_file_name, shown};
+use super::source::{Repository, is_file_name};
 use super::{Hub, download};
 use crate::splits::{SplitProblem, of_split};
-use crate::{Error, Result};
+use crate::{Error, Result, guard};
 
 /// How often a repository may move before that is an error.
 pub(super) const MOVES: usize = 3;
@@ -116,7 +116,7 @@ impl Hub {
         if let Some(name) = names.iter().find(|name| !is_file_name(name)) {
             return Err(Error::Download {
                 repo: repo.name(),
-                file: shown(name),
+                file: guard::quotable(name),
                 reason: "this is no name of a file inside a repository".to_string(),
             });
         }

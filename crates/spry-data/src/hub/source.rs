@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{Error, Result, guard};
 
 /// The branch that is meant where no revision is named.
 const MAIN: &str = "main";
@@ -201,16 +201,6 @@ pub(super) fn is_hash_like(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+=~".contains(&byte))
 }
 
-/// A text of somebody else for a message: bounded, and without control characters.
-pub(super) fn shown(text: &str) -> String {
-    const MAX: usize = 100;
-    let mut shown: String = text.chars().take(MAX).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MAX).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_short_and_printable() {
-        assert_eq!(shown("a\x1b[31m"), "a\\u{1b}[31m");
-        assert_eq!(shown(&"ä".repeat(200)).chars().count(), 101);
+        assert_eq!(guard::quotable("a\x1b[31m"), "a\\u{1b}[31m");
+        assert_eq!(guard::quotable(&"ä".repeat(200)).chars().count(), 101);
     }
 }
