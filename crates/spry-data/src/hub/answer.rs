@@ -8,6 +8,7 @@ use ureq::http::{HeaderMap, Response, StatusCode};
 use super::client::Client;
 use super::source::{Repository, is_hash_like};
 use crate::Error;
+use crate::guard;
 
 /// Why a request brought nothing.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result, guard};
+use crate::{Error, Result};
 
 /// The branch that is meant where no revision is named.
 const MAIN: &str = "main";
@@ -245,11 +245,5 @@ mod tests {
         assert_eq!(path, "/datasets/a/b/resolve/refs%2Fpr%2F1/x/a%20b%23%3F%25.txt");
         assert_eq!(repo.path_of_list("main"), "/api/datasets/a/b/revision/main");
         assert_eq!((repo.folder(), repo.name()), ("datasets--a--b".into(), "a/b@refs/pr/1".into()));
-    }
-
-    #[test]
-    fn what_is_shown_is_short_and_printable() {
-        assert_eq!(guard::quotable("a\x1b[31m"), "a\\u{1b}[31m");
-        assert_eq!(guard::quotable(&"ä".repeat(200)).chars().count(), 101);
     }
 }

@@ -54,7 +54,7 @@ impl Files {
     /// Reads the files that there are.
     pub fn read(folder: &Path) -> Result<Self> {
         let read = |name: &str, limit: u64| object(&folder.join(name), limit);
-        let options = |name: &str| Ok(read(name, LONGEST_OPTIONS)?.unwrap_or_default());
+        let options = |name: &str| read(name, LONGEST_OPTIONS).map(Option::unwrap_or_default);
         Ok(Self {
             folder: folder.to_path_buf(),
             tokenizer: read(TOKENIZER, LONGEST_VOCABULARY)?,

@@ -252,7 +252,9 @@ fn pad_id(tokenizer: &Tokenizer, options: &Options) -> u32 {
 ///
 /// As [`Hub::file`] if there is no vocabulary, or a file cannot be fetched.
 pub fn find(source: &Source, hub: &Hub) -> Result<()> {
-    let has = |name: &str| Ok(hub.optional_file(source, RepoKind::Model, name)?.is_some());
+    let has = |name: &str| -> Result<bool> {
+        Ok(hub.optional_file(source, RepoKind::Model, name)?.is_some())
+    };
     for name in files::OPTIONAL {
         has(name)?;
     }
