@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use spry_data::{EncodedExample, Result, TextExample, TextTokenizer};
+use spry_data::{EncodedExample, Hub, Result, Source, TextExample, TextTokenizer};
 
 /// Cases in which Python computes something else than anybody could mean; here they are errors with
 /// these words.
@@ -199,4 +199,31 @@ fn a_text_without_any_token_is_an_error() {
     assert_eq!(encode(folder.path(), "abba", None, 8).unwrap().input_ids, [2, 1, 0]);
     let message = encode(folder.path(), "", None, 8).unwrap_err().to_string();
     assert!(message.contains("example 0, ``: it has no token"), "{message}");
+}
+
+#[test]
+fn a_repository_needs_one_vocabulary_and_may_have_the_rest() {
+    for (files, is_enough) in [
+        (&["tokenizer.json"][..], true),
+        (&["vocab.txt", "tokenizer_config.json"], true),
+        (&["vocab.json", "merges.txt"], true),
+        (&["vocab.json"], false),
+        (&["tokenizer_config.json", "added_tokens.json"], false),
+    ] {
+        let cache = tempfile::tempdir().unwrap();
+        let repo = cache.path().join("models--a--b");
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        std::fs::create_dir_all(repo.join("refs")).unwrap();
+        std::fs::write(repo.join("refs/main"), commit).unwrap();
+        let snapshot = repo.join("snapshots").join(commit);
+        std::fs::create_dir_all(&snapshot).unwrap();
+        for file in files {
+            std::fs::write(snapshot.join(file), "{}").unwrap();
+        }
+        let path = cache.path().to_str().unwrap().to_string();
+        let hub = Hub::from_variables(|name| (name == "HF_HUB_CACHE").then(|| path.clone()))
+            .with_offline(true);
+        let found = spry_data::tokenize::find(&Source::Hub("a/b".to_string()), &hub);
+        assert_eq!(found.is_ok(), is_enough, "{files:?}: {found:?}");
+    }
 }

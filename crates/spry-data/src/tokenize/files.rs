@@ -84,6 +84,10 @@ impl Files {
                  the packages transformers, sentencepiece and tiktoken are needed"
             ),
             None if needed.is_empty() => format!("there is no {TOKENIZER}, which {reader} needs"),
+            None if needed == "vocab.txt" && self.has("vocab.json") => format!(
+                "there is neither {TOKENIZER} nor {needed}, which {reader} reads; vocab.json is read \
+                 where `tokenizer_class` of {OPTIONS} is RobertaTokenizer or GPT2Tokenizer"
+            ),
             None => format!("there is neither {TOKENIZER} nor {needed}, which {reader} reads"),
         };
         Error::Tokenizer { location: self.folder.display().to_string(), reason }
