@@ -248,6 +248,23 @@ fn files_that_need_not_be_there_are_asked_for_once_and_move_nothing() {
 }
 
 #[test]
+fn optional_files_of_a_cached_model_do_not_each_wait_for_a_dead_network() {
+    // Takes requests and never answers.
+    let server = Server::start(|_, _| Ok(()));
+    let asked = || server.requests.lock().unwrap().len();
+    let cache = tempfile::tempdir().unwrap();
+    put(cache.path(), MODEL, FIRST, &[("config.json", "old")]);
+    let hub = server.hub(cache.path());
+    let find = |name: &str| hub.optional_file(&model(), RepoKind::Model, name).unwrap();
+    assert_eq!(find("a.json"), None);
+    let once = asked();
+    assert!(once > 0);
+    assert_eq!((find("b.json"), find("c.json")), (None, None));
+    assert_eq!(asked(), once, "a file was asked for again");
+    assert_eq!(text(&find("config.json").unwrap()), "old");
+}
+
+#[test]
 fn contents_that_differ_from_their_hash_are_not_kept() {
     let good = Repo::of(&[(FIRST, &[("model.safetensors", "weights")])]);
     let repo = good.clone();

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ureq::Agent;
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     agent: OnceLock<Agent>,
     pins: Mutex<HashMap<Repository, Pin>>,
     listings: Mutex<HashMap<Repository, Listing>>,
+    /// Whether an optional file could not be asked for: the next ones are not waited for.
+    is_unreachable: AtomicBool,
 }
 
 /// The commit that a repository is read at.
@@ -72,14 +75,18 @@ impl Hub {
         let folder = self.folder(repo)?;
         if let Some(pin) = self.pin(repo, &folder)
             && folder.file(&pin.commit, name).is_none()
-            && folder.is_absent(&pin.commit, name)
+            && (folder.is_absent(&pin.commit, name)
+                || self.shared.is_unreachable.load(Ordering::Relaxed))
         {
             return Ok(None);
         }
         match self.settled(repo, || self.try_files(repo, &[name], Need::Optional)) {
             Ok(paths) => Ok(paths.into_iter().next()),
             Err(Error::NotInRepository { .. }) => Ok(None),
-            Err(error) if error.is_offline() => Ok(None),
+            Err(error) if error.is_offline() => {
+                self.shared.is_unreachable.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
