@@ -13,11 +13,11 @@ use clap::Parser;
 use spry_core::Simulation;
 use spry_core::estimators::EstimatorConfig;
 use spry_core::optim::ServerOptimizer;
-use spry_runner::Summary;
 use spry_runner::meter::AllocationMeter;
 use spry_runner::run::metrics;
 use spry_runner::run::records::Records;
 use spry_runner::terminal::{self, Progress};
+use spry_runner::{Summary, signals};
 use spry_strategies::{Exchange, Method};
 
 use args::Args;
@@ -25,7 +25,7 @@ use args::Args;
 fn main() -> Result<()> {
     let args = Args::parse();
     terminal::init(false);
-    terminal::handle_interrupts()?;
+    signals::handle()?;
     // Mistakes in the options should show before anything is downloaded.
     let method = spry_strategies::find(&args.strategy)?;
     with_options(method.clone(), &args, false)?;
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let mut simulation =
         Simulation::new(config.method.clone(), clients, params, config.simulation())?
             .with_memory_meter(Arc::new(AllocationMeter))
-            .with_stop_signal(terminal::stop_on_interrupt());
+            .with_stop_signal(signals::stop_on_interrupt());
 
     let mut records = Records::default();
     let mut progress = Progress::new("", config.num_server_rounds, 0, false);
