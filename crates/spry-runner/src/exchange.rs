@@ -52,7 +52,7 @@ pub fn export(run: &Path, to: &Path, options: ExportOptions, hub: &Hub) -> Resul
     // Everything is looked for before anything is written, so that a mistake leaves nothing behind.
     let mut files = Vec::new();
     let trained = if options.best { folder.best_adapter() } else { folder.adapter() };
-    for from in adapters::find(&trained)? {
+    for from in folder.look_again(|| adapters::find(&trained))? {
         if let Some(name) = FILES.iter().find(|name| from.ends_with(name)) {
             files.push((to.join(name), Contents::Copy(from)));
         }

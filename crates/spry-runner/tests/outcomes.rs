@@ -294,7 +294,7 @@ fn a_run_of_a_killed_worker_is_taken_up() {
     first.wait().unwrap();
     let output = second.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output).matches("| 1/1 ").count(), 2, "{}", stdout(&output));
+    assert_eq!(stdout(&output).matches(" 1/1 |").count(), 2, "{}", stdout(&output));
 }
 
 /// Cells of which the names are longer than a file system allows.

@@ -8,8 +8,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::Duration;
 
 use spry_core::ParamSet;
 use spry_data::{files, guard};
@@ -24,11 +22,6 @@ const CHECKSUMS: &str = "checksums.json";
 
 /// Longest file of checksums that is read, in bytes.
 const LIMIT: u64 = 1 << 16;
-
-/// How often, and after which time, files that do not fit their checksums are looked at again: a
-/// run that goes on may just be replacing them.
-const LOOKS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Hashes that a file may have, by its name.
 type Checksums = BTreeMap<String, Vec<String>>;
@@ -120,17 +113,6 @@ pub(crate) fn find(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut found = look(folder);
-    for _ in 1..LOOKS {
-        if found.is_err() {
-            sleep(PAUSE);
-            found = look(folder);
-        }
-    }
-    found
-}
-
-fn look(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (name, hashes) in read(folder)? {
         let path = folder.join(&name);

@@ -94,6 +94,24 @@ impl RunFolder {
         }
     }
 
+    /// What `read` reads of the folder; some more times while another process works in it, which
+    /// may just be replacing files that belong together.
+    ///
+    /// # Errors
+    ///
+    /// What `read` returns the last time.
+    pub(crate) fn look_again<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        const LOOKS: u32 = 5;
+        const PAUSE: Duration = Duration::from_millis(100);
+        for _ in 1..LOOKS {
+            match read() {
+                Err(_) if Self::check_free(&self.path).is_err() => sleep(PAUSE),
+                read => return read,
+            }
+        }
+        read()
+    }
+
     /// Fails if the folder that was claimed is not there any more, so that what is written would go
     /// into a new one, or nowhere.
     ///

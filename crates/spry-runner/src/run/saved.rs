@@ -8,8 +8,6 @@
 //! it.
 
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,11 +24,6 @@ const LIMIT: u64 = 64 << 20;
 /// What comes before the checksum's digits, and after them.
 const BEFORE: &str = ",\n  \"checksum\": \"";
 const AFTER: &str = "\"\n}\n";
-
-/// How often, and after which time, a summary that is not in the index is looked at again: a run
-/// that goes on may just be replacing it.
-const LOOKS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// A run's summary with what it belongs to.
 #[derive(Clone, Debug)]
@@ -90,14 +83,7 @@ impl SavedSummary {
     /// [`Error::Damaged`] if it, or what it belongs to, is not what was written; what the system
     /// reports if there is none.
     pub fn read(folder: &RunFolder) -> Result<Self> {
-        let mut read = Self::look(folder);
-        for _ in 1..LOOKS {
-            if matches!(read, Err(Error::Damaged { .. })) {
-                sleep(PAUSE);
-                read = Self::look(folder);
-            }
-        }
-        read
+        folder.look_again(|| Self::look(folder))
     }
 
     fn look(folder: &RunFolder) -> Result<Self> {
