@@ -4,6 +4,7 @@
 //! - `tidy`: conventions that no compiler checks.
 //! - `interop`: the tests against Python's peft, transformers and TensorBoard.
 //! - `fixtures`: reference cases from PyTorch, as the tests of `spry-models` read them.
+//! - `fuzz`: mutated inputs through everything that parses what others wrote.
 //! - `bench-report`: a table and a plot of the last `cargo bench --bench estimators`.
 //! - `compare-setup`: installs PyTorch for `cargo bench --bench compare`.
 //! - `pretrain-tiny`: makes the bundled tiny BERT.
@@ -11,6 +12,8 @@
 //! This crate does not depend on the others: it runs `cargo` and reads files.
 
 mod bench_report;
+mod deny;
+mod fuzz;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +28,8 @@ use serde_json::Value;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Chore {
-    /// Formatting, conventions, lints, documentation, tests, and the examples offline.
+    /// Formatting, conventions, dependencies, lints, documentation, tests, and the examples
+    /// offline.
     Ci,
     /// Conventions that no compiler checks.
     Tidy,
@@ -38,6 +42,9 @@ enum Chore {
         /// Names of cases.
         cases: Vec<String>,
     },
+    /// Mutates valid files and messages, and has the parsers of the workspace read the results: no
+    /// panic, no abort, no hang, no gigabytes. What made one fail is kept under target/fuzz/.
+    Fuzz(fuzz::FuzzArguments),
     /// A table and a plot under docs/ of the last `cargo bench --bench estimators`.
     BenchReport,
     /// Installs PyTorch from PyPI into target/compare, for `cargo bench --bench compare`. Takes
@@ -58,6 +65,7 @@ fn main() -> Result<()> {
             Some(("SPRY_INTEROP", "required")),
         ),
         Chore::Fixtures { cases } => fixtures(&root, &cases),
+        Chore::Fuzz(arguments) => fuzz::run(&root, &arguments),
         Chore::BenchReport => bench_report::write(&root),
         Chore::CompareSetup => compare_setup(&root),
         Chore::PretrainTiny => pretrain_tiny(&root),
@@ -110,6 +118,7 @@ const NO_HUB_CACHE: (&str, &str) = ("HF_HUB_CACHE", "target/ci/no-hub-cache");
 
 fn ci(root: &Path) -> Result<()> {
     step("tidy", || tidy::check(root))?;
+    step("dependencies", || deny::check(root))?;
     for (name, arguments, variables) in [
         ("format", "fmt --all --check", None),
         ("lints", "clippy --workspace --all-targets -- -D warnings", None),

@@ -75,6 +75,12 @@ pub enum Error {
         /// What is wrong with its value.
         reason: String,
     },
+    /// A snapshot of a simulation is damaged.
+    #[error("the snapshot cannot be used: {reason}")]
+    UnusableSnapshot {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A client has nothing to train on.
     #[error("client {client} has no training examples")]
     NoExamples {

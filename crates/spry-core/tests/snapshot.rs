@@ -144,3 +144,39 @@ fn a_snapshot_of_something_else_is_refused_and_changes_nothing() {
     assert_eq!(bits(&own), before);
     assert_eq!(own.outcome().rounds, 1);
 }
+
+/// A snapshot comes from a file: sums of what it counts must not overflow in the rounds to come,
+/// and a server's moments must be those of its parameters.
+#[test]
+fn a_snapshot_that_no_run_can_have_made_is_refused() {
+    let mut own = simulation(&[3, 3]);
+    for _ in 0..2 {
+        own.advance(|_| {}).unwrap();
+    }
+    let changes: [fn(&mut Snapshot); 8] = [
+        |snapshot| snapshot.state.server_round = u64::MAX,
+        |snapshot| snapshot.state.optimizer.step = u32::MAX,
+        |snapshot| snapshot.outcome.rounds = u64::MAX,
+        |snapshot| snapshot.outcome.evaluated_after_rounds = u64::MAX,
+        |snapshot| snapshot.outcome.forward_passes = u64::MAX - 1,
+        |snapshot| snapshot.outcome.bytes_up = u64::MAX,
+        |snapshot| snapshot.outcome.bytes_down = u64::MAX,
+        |snapshot| snapshot.outcome.wall = std::time::Duration::MAX,
+    ];
+    let before = bits(&own);
+    for (index, change) in changes.into_iter().enumerate() {
+        let mut snapshot = own.snapshot();
+        change(&mut snapshot);
+        let error = own.restore(snapshot).unwrap_err();
+        assert!(matches!(error, Error::UnusableSnapshot { .. }), "{index}: {error}");
+    }
+    let mut misshapen = own.snapshot();
+    let other = simulation(&[4, 3]).snapshot().state.params;
+    misshapen.state.optimizer.momentum = other.clone();
+    assert!(matches!(own.restore(misshapen), Err(Error::ShapeMismatch { .. })));
+    let mut unknown = own.snapshot();
+    let (_, param) = other.iter().next().map(|(path, param)| (path, param.clone())).unwrap();
+    unknown.state.optimizer.velocity.insert("elsewhere", param);
+    assert!(matches!(own.restore(unknown), Err(Error::UnknownParameter { .. })));
+    assert_eq!(bits(&own), before);
+}

@@ -40,7 +40,8 @@ impl PartitionCache {
 
     /// The partition for these inputs: from the cache, or made now and kept.
     ///
-    /// An entry that cannot be read, because it is torn or corrupted, is made again. A cache that
+    /// An entry that cannot be read, because it is torn or corrupted, or that deals other examples or
+    /// to other clients, is made again. A cache that
     /// cannot be written is no error: the partition is simply not kept.
     ///
     /// # Errors
@@ -57,7 +58,7 @@ impl PartitionCache {
     ) -> Result<Partition> {
         let key = Key { format: FORMAT, labels, keys, clients, partitioner, train_share, seed };
         let path = self.folder.join(format!("{}.partition", key_hash(&key)?));
-        if let Some(partition) = read(&path) {
+        if let Some(partition) = read(&path).filter(|kept| deals(kept, labels.len(), clients)) {
             return Ok(partition);
         }
         let seed = Seed::new(seed).child("partition", 0);
@@ -90,6 +91,16 @@ fn read(path: &Path) -> Option<Partition> {
         return None;
     }
     postcard::from_bytes(body).ok()
+}
+
+/// Whether a partition deals examples of which there are so many to so many clients, each at most
+/// once: a checksum says that an entry is whole, not that it is one of ours.
+fn deals(partition: &Partition, examples: usize, clients: usize) -> bool {
+    let mut is_free = vec![true; examples];
+    let mut shares =
+        partition.clients.iter().flat_map(|share| share.train.iter().chain(&share.test));
+    let take = |example: &usize| is_free.get_mut(*example).is_some_and(std::mem::take);
+    partition.clients.len() == clients && shares.all(take)
 }
 
 fn write(path: &Path, partition: &Partition) -> Result<()> {
@@ -147,9 +158,22 @@ mod tests {
         let path = entries.into_iter().next().unwrap().unwrap().path();
 
         // A valid entry is taken as it is: this one says something else on purpose.
-        let marked = Partition { clients: vec![] };
+        let mut marked = fresh.clone();
+        marked.clients.reverse();
+        assert_ne!(marked, fresh);
         write(&path, &marked).unwrap();
         assert_eq!(cache.partition(&ALPHA, &labels, &[], 10, 0.8, 0).unwrap(), marked);
+
+        // Whole, but not of these examples and clients.
+        let mut twice = fresh.clone();
+        twice.clients[1] = twice.clients[0].clone();
+        let mut elsewhere = fresh.clone();
+        elsewhere.clients[0].train[0] = labels.len();
+        let fewer = Partition { clients: fresh.clients[1..].to_vec() };
+        for other in [twice, elsewhere, fewer] {
+            write(&path, &other).unwrap();
+            assert_eq!(cache.partition(&ALPHA, &labels, &[], 10, 0.8, 0).unwrap(), fresh);
+        }
 
         write(&path, &fresh).unwrap();
         let whole = std::fs::read(&path).unwrap();

@@ -19,6 +19,7 @@ pub mod files;
 mod footer;
 pub mod guard;
 pub mod hub;
+mod pages;
 mod parquet;
 pub mod partition;
 pub mod question_answering;

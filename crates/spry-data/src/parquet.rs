@@ -8,7 +8,7 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
 use crate::guard::{self, quotable, sayable};
-use crate::{Error, Result, footer};
+use crate::{Error, Result, footer, pages};
 
 /// Names of columns that a message lists.
 const LISTED: usize = 20;
@@ -41,6 +41,7 @@ fn try_read_rows(
     footer::check(path, &mut file)?;
     let reader = SerializedFileReader::new(file).map_err(broken)?;
     check_columns(path, columns, &reader)?;
+    pages::check(&reader, columns).map_err(broken)?;
     let rows = reader.get_row_iter(Some(projection(&reader, columns).map_err(broken)?));
     for (index, row) in rows.map_err(broken)?.enumerate() {
         let row: Row = row.map_err(|error| unreadable(path, columns, &reader, index, &error))?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Simulation};
+use crate::optim::ServerOptimizerState;
 use crate::{Error, ParamSet, Result, ServerState, Strategy};
 
 /// Everything that a simulation remembers between rounds. Whoever makes a simulation anew from the
@@ -56,6 +57,31 @@ pub struct Snapshot {
     rounds_without_work: u32,
 }
 
+/// Counters beyond this are damage: no run comes near, and the sums of the next rounds must not
+/// overflow.
+const MOST: u64 = 1 << 48;
+
+fn check_counters(state: &ServerState, outcome: &Outcome, without_work: u32) -> Result<()> {
+    let counters = [
+        ("round", state.server_round),
+        ("number of rounds", outcome.rounds),
+        ("round of the last evaluation", outcome.evaluated_after_rounds),
+        ("number of forward passes", outcome.forward_passes),
+        ("number of bytes up", outcome.bytes_up),
+        ("number of bytes down", outcome.bytes_down),
+        ("time in seconds", outcome.wall.as_secs()),
+        // These have 32 bits, and one of them becomes a signed number.
+        ("number of steps of the server", u64::from(state.optimizer.step) << 18),
+        ("number of rounds without work", u64::from(without_work) << 18),
+    ];
+    match counters.into_iter().find(|(_, count)| *count > MOST) {
+        Some((name, _)) => {
+            Err(Error::UnusableSnapshot { reason: format!("no run comes to its {name}") })
+        }
+        None => Ok(()),
+    }
+}
+
 impl<S: Strategy> Simulation<S> {
     /// What is needed to go on later. Cheap: tensors are shared.
     pub fn snapshot(&self) -> Snapshot {
@@ -71,8 +97,9 @@ impl<S: Strategy> Simulation<S> {
     /// # Errors
     ///
     /// [`Error::PathMismatch`], [`Error::ShapeMismatch`] or [`Error::KindMismatch`] if the
-    /// snapshot's parameters are not those of this simulation, and [`Error::NonFinite`] if they are
-    /// unusable; the simulation is then unchanged.
+    /// snapshot's parameters are not those of this simulation or its moments not those of its
+    /// parameters, [`Error::NonFinite`] if they are unusable, and [`Error::UnusableSnapshot`] for
+    /// counters that no run comes to; the simulation is then unchanged.
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         let Snapshot { mut state, outcome, rounds_without_work } = snapshot;
         let own = &self.state.params;
@@ -82,7 +109,14 @@ impl<S: Strategy> Simulation<S> {
         }
         own.iter()
             .try_for_each(|(path, param)| param.check_same_kind(path, state.params.get(path)?))?;
+        let ServerOptimizerState { momentum, velocity, .. } = &state.optimizer;
+        for derived in [momentum, velocity, &state.previous_change] {
+            for (path, param) in derived.iter() {
+                state.params.get(path)?.check_same_kind(path, param)?;
+            }
+        }
         state.check_finite()?;
+        check_counters(&state, &outcome, rounds_without_work)?;
         // A snapshot that was read from a file is on the default device.
         if let Some((_, param)) = own.iter().next() {
             let device = param.values().device();

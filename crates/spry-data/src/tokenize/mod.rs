@@ -14,6 +14,7 @@ mod files;
 mod keys;
 mod long;
 mod options;
+mod template;
 
 use std::path::Path;
 

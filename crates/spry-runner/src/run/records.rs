@@ -241,7 +241,7 @@ impl Records {
         match entry {
             RoundEntry::Finished(round) => {
                 let FinishedRound { row, cost, steps, came_to_nothing } = *round;
-                self.steps += steps;
+                self.steps = self.steps.saturating_add(steps);
                 self.first_failure = self.first_failure.take().or(came_to_nothing);
                 self.rounds.push(row);
                 self.costs.push(cost);
@@ -375,7 +375,8 @@ pub fn curve(rows: &[RoundRow], value: impl Fn(&RoundRow) -> Option<f64>) -> Vec
 /// Points of a curve: the round, and the sum of a value up to it.
 pub fn running_total(rows: &[RoundRow], value: impl Fn(&RoundRow) -> u64) -> Vec<(f64, f64)> {
     let add = |sum: &mut u64, row: &RoundRow| {
-        *sum += value(row);
+        // Rows come from files, too.
+        *sum = sum.saturating_add(value(row));
         Some((row.server_round as f64, *sum as f64))
     };
     rows.iter().scan(0, add).collect()

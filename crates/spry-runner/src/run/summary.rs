@@ -123,7 +123,11 @@ impl Summary {
             personalized_accuracy: last(|row| row.personalized_accuracy),
             personalized_f1: last(|row| row.personalized_f1),
             received_accuracy: last(|row| row.received_accuracy),
-            failed_updates: records.rounds.iter().map(|row| row.failed).sum(),
+            failed_updates: records
+                .rounds
+                .iter()
+                .map(|row| row.failed)
+                .fold(0, u64::saturating_add),
             forward_passes: outcome.forward_passes,
             bytes_up: outcome.bytes_up,
             bytes_down: outcome.bytes_down,
