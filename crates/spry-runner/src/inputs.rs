@@ -356,7 +356,7 @@ impl Inputs {
         let longest = model.architecture().limits().max_length;
         let asked = config.dataset.max_length;
         if asked > longest {
-            warn!(
+            info!(
                 "`dataset.max_length` is {asked}, but the model has {longest} positions: texts are \
                  cut to {longest} tokens"
             );

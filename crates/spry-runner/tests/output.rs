@@ -150,8 +150,9 @@ fn errors_quote_what_can_be_seen() {
 #[test]
 fn errors_are_short() {
     let folder = tempfile::tempdir().unwrap();
-    let long = "x".repeat(1 << 20);
-    let spaced = "x y ".repeat(1 << 18);
+    // With what is around it, just below the longest file that is read.
+    let long = "x".repeat((1 << 20) - 100);
+    let spaced = "x y ".repeat((1 << 18) - 25);
     for (config, expected) in [
         (format!("[method]\nname = \"{long}\"\n"), "but must be one of"),
         (format!("device = \"{spaced}\"\n"), "`device` is"),

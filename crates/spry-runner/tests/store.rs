@@ -84,7 +84,8 @@ fn what_a_checkpoint_writes_does_not_grow_with_the_rounds() {
     assert!(late.1.abs_diff(early.1) < 128, "{} and {} bytes beside them", early.1, late.1);
     for (name, early, late) in [("rounds", early.2, late.2), ("clients", early.3, late.3)] {
         let growth = late as f64 / early as f64;
-        assert!((9.0..11.0).contains(&growth), "rows of {name} grew {growth}-fold");
+        // Ten times the rounds; what the file begins with is there once.
+        assert!((8.0..11.0).contains(&growth), "rows of {name} grew {growth}-fold");
     }
     assert!(fs::read(&client_rows).unwrap().starts_with(&rows_after_5), "rows are written once");
     // Each is a quarter longer than the one before it, and the last one whole.

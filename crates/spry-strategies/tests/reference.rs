@@ -220,7 +220,9 @@ fn simulate(recipe: Recipe, limit: f64) -> Weights {
     let adapters: Vec<&str> = PATHS.iter().copied().filter(|path| *path != HEAD).collect();
     for round in 0..ROUNDS {
         let mut sums: BTreeMap<&str, (Vec<f64>, f64)> = BTreeMap::new();
-        for client in 0..CLIENTS {
+        // The cohort in its random order: who trains what goes by position.
+        let cohort = Seed::new(0).server_round(round).child("cohort", 0);
+        for (position, client) in cohort.shuffled_sample(CLIENTS, CLIENTS).into_iter().enumerate() {
             let seed = Seed::new(0).server_round(round).client(client);
             let target = bowl.target(client);
             let mut trains: Vec<&'static str> = match recipe.splits {
@@ -229,7 +231,7 @@ fn simulate(recipe: Recipe, limit: f64) -> Weights {
                     .iter()
                     .copied()
                     .enumerate()
-                    .filter(|(i, _)| i % CLIENTS == client)
+                    .filter(|(i, _)| i % CLIENTS == position)
                     .map(|(_, path)| path)
                     .chain([HEAD])
                     .collect(),
