@@ -9,7 +9,7 @@ use spry_core::Seed;
 
 use crate::guard::quotable;
 use crate::hub::{Hub, Source};
-use crate::parquet::{integer, read_rows, text};
+use crate::parquet_file::{integer, read_rows, text};
 use crate::question_answering::answers::answers;
 use crate::{Error, Layout, Question, QuestionDataset, Result, Task};
 

@@ -240,7 +240,7 @@ mod tests {
         bytes.extend((footer.len() as u32).to_le_bytes());
         bytes.extend(b"PAR1");
         std::fs::write(&path, bytes).unwrap();
-        let error = crate::parquet::read_rows(&path, &["text"], |_, _| Ok(())).unwrap_err();
+        let error = crate::parquet_file::read_rows(&path, &["text"], |_, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("nested in more than 64 groups"), "{error}");
     }
 }

@@ -10,7 +10,8 @@
 //! 6. [`question_answering`]: contexts in windows, answers from logits, exact match and F1.
 //! 7. [`partition`]: which client gets which examples: Dirichlet, IID, by a natural key.
 //! 8. [`cache`]: partitions kept on disk, keyed by everything that shaped them.
-//! 9. [`files`]: files that appear whole or not at all; [`guard`]: files that others wrote.
+//! 9. [`files`]: files that appear whole or not at all; [`guard`] and [`parquet_file`]: files that others
+//!    wrote.
 
 pub mod cache;
 pub mod dataset;
@@ -20,7 +21,7 @@ mod footer;
 pub mod guard;
 pub mod hub;
 mod pages;
-mod parquet;
+pub mod parquet_file;
 pub mod partition;
 pub mod question_answering;
 pub mod spec;

@@ -8,13 +8,16 @@ use parquet::column::page::Page;
 use parquet::errors::ParquetError;
 use parquet::file::reader::FileReader;
 
-/// Fails if a dictionary of one of these columns says that it has more values than bytes.
-pub(crate) fn check(reader: &dyn FileReader, columns: &[&str]) -> Result<(), ParquetError> {
+/// Fails if a dictionary of one of these columns, or of any, says that it has more values than bytes.
+pub(crate) fn check(reader: &dyn FileReader, columns: Option<&[&str]>) -> Result<(), ParquetError> {
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group)?;
         let is_read = |column: usize| {
             let path = group.metadata().column(column).column_path();
-            path.parts().first().is_some_and(|name| columns.contains(&name.as_str()))
+            let is_named = |columns: &[&str]| {
+                path.parts().first().is_some_and(|name| columns.contains(&name.as_str()))
+            };
+            columns.is_none_or(is_named)
         };
         for column in (0..group.num_columns()).filter(|column| is_read(*column)) {
             let mut pages = group.get_column_page_reader(column)?;

@@ -326,7 +326,7 @@ fn what_broke_off_is_gone_on_with_if_its_hash_is_known() {
         std::fs::write(blobs(cache.path()).join(&incomplete), left).unwrap();
         assert_eq!(
             files(&server.hub(cache.path()), &["model.safetensors"]).unwrap(),
-            [weights.clone()]
+            std::slice::from_ref(&weights)
         );
         let requests = server.requests.lock().unwrap();
         let asked = requests.iter().filter_map(|request| request.header("range")).count();

@@ -170,7 +170,7 @@ fn a_second_ctrl_c_ends_at_once_and_a_second_sigterm_does_not() {
         let filled = Arc::new(std::sync::Mutex::new(0));
         let (count, mut end) = (filled.clone(), writer.try_clone().unwrap());
         std::thread::spawn(move || {
-            while end.write_all(&[b'.']).is_ok() {
+            while end.write_all(b".").is_ok() {
                 *count.lock().unwrap() += 1;
             }
         });

@@ -4,7 +4,7 @@ use parquet::record::Field;
 
 use super::Answer;
 use crate::guard::quotable;
-use crate::parquet::{found, integer, text};
+use crate::parquet_file::{found, integer, text};
 
 /// Where an answer may be, nearest first: some of SQuAD's are said to be off by a character or two.
 const NEAR: [i64; 5] = [0, -1, 1, -2, 2];

@@ -219,6 +219,11 @@ impl TextTokenizer {
         if encoding.is_empty() {
             return Err(failed("it has no token; leave it out".to_string()));
         }
+        // A post-processor may add more tokens than it says when the text is cut for it.
+        if encoding.len() > self.max_length {
+            let (got, most) = (encoding.len(), self.max_length);
+            return Err(failed(format!("it has {got} tokens after it was cut to {most}")));
+        }
         let segments = encoding.get_type_ids().iter();
         Ok(EncodedExample {
             input_ids: encoding.get_ids().to_vec(),

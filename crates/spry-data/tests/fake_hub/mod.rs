@@ -134,11 +134,14 @@ pub fn send(
     stream.flush()
 }
 
+/// A commit and its files, each with its contents.
+pub type Commit = (&'static str, Vec<(&'static str, Vec<u8>)>);
+
 /// A repository with commits, as the hub serves it.
 #[derive(Clone, Default)]
 pub struct Repo {
     /// Files of each commit, the newest last.
-    pub commits: Vec<(&'static str, Vec<(&'static str, Vec<u8>)>)>,
+    pub commits: Vec<Commit>,
     /// Whether files are only served of the branch, as by simple mirrors.
     pub only_main: bool,
 }
@@ -152,7 +155,7 @@ impl Repo {
         Self { commits, only_main: false }
     }
 
-    fn at(&self, revision: &str) -> Option<&(&'static str, Vec<(&'static str, Vec<u8>)>)> {
+    fn at(&self, revision: &str) -> Option<&Commit> {
         match revision {
             "main" => self.commits.last(),
             _ if self.only_main => None,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::FileReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::record::{Field, RecordWriter};
 use spry_data::files::write_atomically_with;
@@ -173,9 +173,8 @@ impl Fields {
 /// Files come from elsewhere, too, and the parser of the format panics on some damage.
 fn read<T>(path: &Path, parse: impl Fn(&Fields) -> Option<T>) -> Result<Vec<T>> {
     let damaged = |reason: String| Error::Damaged { path: path.to_path_buf(), reason };
-    let file = guard::open(path)?;
     let read = guard::catch_panics(|| {
-        let reader = SerializedFileReader::new(file).map_err(|error| damaged(error.to_string()))?;
+        let reader = spry_data::parquet_file::open(path, None)?;
         let rows = reader.get_row_iter(None).map_err(|error| damaged(error.to_string()))?;
         rows.enumerate()
             .map(|(index, row)| {

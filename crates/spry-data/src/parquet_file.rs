@@ -1,5 +1,6 @@
-//! Columns of Parquet files.
+//! Parquet files that others wrote, and their columns.
 
+use std::fs::File;
 use std::path::Path;
 
 use parquet::errors::ParquetError;
@@ -12,6 +13,29 @@ use crate::{Error, Result, footer, pages};
 
 /// Names of columns that a message lists.
 const LISTED: usize = 20;
+
+/// Opens a Parquet file to read the named columns, or all, after a look at what the parquet crate
+/// would believe: the depth of the schema, and how many values a dictionary says that it has. What
+/// is then read may still panic, so it belongs into [`guard::catch_panics`].
+///
+/// # Errors
+///
+/// As [`guard::open`]; [`Error::Parquet`] or [`Error::TooLarge`] for a file that is damaged, or asks
+/// for more than it has.
+pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<SerializedFileReader<File>> {
+    let mut file = guard::open(path)?;
+    footer::check(path, &mut file)?;
+    let reader = SerializedFileReader::new(file).map_err(broken(path))?;
+    if let Some(columns) = columns {
+        check_columns(path, columns, &reader)?;
+    }
+    pages::check(&reader, columns).map_err(broken(path))?;
+    Ok(reader)
+}
+
+fn broken(path: &Path) -> impl Fn(ParquetError) -> Error {
+    move |error| Error::Parquet { path: path.to_path_buf(), reason: sayable(&error.to_string()) }
+}
 
 /// Rows of the named columns, in the order of the names.
 ///
@@ -33,17 +57,9 @@ fn try_read_rows(
     columns: &[&str],
     mut read: impl FnMut(usize, Vec<Field>) -> Result<()>,
 ) -> Result<()> {
-    let broken = |error: ParquetError| Error::Parquet {
-        path: path.to_path_buf(),
-        reason: sayable(&error.to_string()),
-    };
-    let mut file = guard::open(path)?;
-    footer::check(path, &mut file)?;
-    let reader = SerializedFileReader::new(file).map_err(broken)?;
-    check_columns(path, columns, &reader)?;
-    pages::check(&reader, columns).map_err(broken)?;
-    let rows = reader.get_row_iter(Some(projection(&reader, columns).map_err(broken)?));
-    for (index, row) in rows.map_err(broken)?.enumerate() {
+    let reader = open(path, Some(columns))?;
+    let rows = reader.get_row_iter(Some(projection(&reader, columns).map_err(broken(path))?));
+    for (index, row) in rows.map_err(broken(path))?.enumerate() {
         let row: Row = row.map_err(|error| unreadable(path, columns, &reader, index, &error))?;
         read(index, row.into_columns().into_iter().map(|(_, field)| field).collect())?;
     }
