@@ -77,8 +77,7 @@ fn of_schema(bytes: &mut Bytes, size: u64) -> Option<usize> {
         let mut field = 0;
         while let Some((id, kind)) = bytes.field(&mut field)? {
             if id == 5 && kind == INT {
-                let value = bytes.varint()?;
-                children = (value >> 1) as i64 ^ -((value & 1) as i64);
+                children = bytes.signed()?;
             } else {
                 bytes.skip(kind, 0)?;
             }
@@ -102,11 +101,12 @@ fn of_schema(bytes: &mut Bytes, size: u64) -> Option<usize> {
 }
 
 /// Types of Thrift's compact protocol.
-const INT: u8 = 5;
+pub(crate) const INT: u8 = 5;
 const LIST: u8 = 9;
+pub(crate) const STRUCT: u8 = 12;
 
 /// Bytes in Thrift's compact protocol; every method is `None` at their end.
-struct Bytes<'a>(&'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl Bytes<'_> {
     fn byte(&mut self) -> Option<u8> {
@@ -132,17 +132,20 @@ impl Bytes<'_> {
         None
     }
 
+    /// A whole number, of which the lowest bit is the sign.
+    pub(crate) fn signed(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
     /// The number and type of a structure's next field; an inner `None` at its end.
-    fn field(&mut self, last: &mut i64) -> Option<Option<(i64, u8)>> {
+    pub(crate) fn field(&mut self, last: &mut i64) -> Option<Option<(i64, u8)>> {
         let header = self.byte()?;
         if header == 0 {
             return Some(None);
         }
         *last = match header >> 4 {
-            0 => {
-                let id = self.varint()?;
-                (id >> 1) as i64 ^ -((id & 1) as i64)
-            }
+            0 => self.signed()?,
             step => last.checked_add(step.into())?,
         };
         Some(Some((*last, header & 0x0f)))
@@ -159,7 +162,7 @@ impl Bytes<'_> {
     }
 
     /// Passes over a value of a field.
-    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
+    pub(crate) fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
         if depth > NESTED {
             return None;
         }
@@ -180,7 +183,7 @@ impl Bytes<'_> {
                     kind => self.skip(kind, depth + 1),
                 })
             }
-            12 => {
+            STRUCT => {
                 let mut field = 0;
                 while let Some((_, kind)) = self.field(&mut field)? {
                     self.skip(kind, depth + 1)?;

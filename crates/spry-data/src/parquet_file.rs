@@ -15,8 +15,8 @@ use crate::{Error, Result, footer, pages};
 const LISTED: usize = 20;
 
 /// Opens a Parquet file to read the named columns, or all, after a look at what the parquet crate
-/// would believe: the depth of the schema, and how many values a dictionary says that it has. What
-/// is then read may still panic, so it belongs into [`guard::catch_panics`].
+/// would believe: the depth of the schema, and how large the headers of pages say that these are.
+/// This and what is then read may still panic, so both belong into [`guard::catch_panics`].
 ///
 /// # Errors
 ///
@@ -25,12 +25,16 @@ const LISTED: usize = 20;
 pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<SerializedFileReader<File>> {
     let mut file = guard::open(path)?;
     footer::check(path, &mut file)?;
+    let again = file.try_clone().map_err(Error::io(path))?;
     let reader = SerializedFileReader::new(file).map_err(broken(path))?;
     if let Some(columns) = columns {
         check_columns(path, columns, &reader)?;
     }
-    pages::check(&reader, columns).map_err(broken(path))?;
-    Ok(reader)
+    let is_read = |name: &str| columns.is_none_or(|columns| columns.contains(&name));
+    match pages::check(&again, reader.metadata(), is_read) {
+        Ok(()) => Ok(reader),
+        Err(reason) => Err(Error::Parquet { path: path.to_path_buf(), reason }),
+    }
 }
 
 fn broken(path: &Path) -> impl Fn(ParquetError) -> Error {

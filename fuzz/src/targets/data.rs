@@ -180,6 +180,8 @@ fn encode(tokenizer: &TextTokenizer) -> Result<(), String> {
         example("g", None),
         example(&"the a ".repeat(40), Some("who won the game")),
     ];
+    // Some tokenizers have no token for it.
+    let _ = tokenizer.encode(&[example("", None)]);
     let encoded = tokenizer.encode(&examples).map_err(refused)?;
     assert!(encoded.iter().all(|example| example.input_ids.len() <= MAX_LENGTH), "too long");
     TokenBatch::pad(&encoded, tokenizer.pad_id());

@@ -49,7 +49,7 @@ pub struct TextTokenizer {
     plain: Tokenizer,
     max_length: usize,
     direction: TruncationDirection,
-    /// Special tokens that a pair has at most, such as `[CLS] a [SEP] b [SEP]`.
+    /// Special tokens that a text or a pair has at most, such as `[CLS] a [SEP] b [SEP]`.
     special_tokens: usize,
     /// Whether the model is told the segment of each token.
     has_segments: bool,
@@ -79,8 +79,10 @@ impl TextTokenizer {
         };
         let mut plain = tokenizer;
         plain.with_padding(None::<PaddingParams>);
-        let special_tokens =
-            plain.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
+        // A template may have more of them for one text than for two.
+        let special_tokens = plain
+            .get_post_processor()
+            .map_or(0, |processor| processor.added_tokens(true).max(processor.added_tokens(false)));
         if max_length <= special_tokens {
             return Err(Error::InvalidOption {
                 option: "max_length",
@@ -141,7 +143,7 @@ impl TextTokenizer {
         self.max_length
     }
 
-    /// Special tokens that a pair has at most.
+    /// Special tokens that a text or a pair has at most.
     pub(crate) fn special_tokens(&self) -> usize {
         self.special_tokens
     }
