@@ -6,10 +6,13 @@ use serde::Serialize;
 use spry_core::Seed;
 
 use crate::files::write_atomically;
-use crate::{Error, Partition, Partitioner, Result};
+use crate::{Error, Partition, Partitioner, Result, guard};
 
 /// Raised whenever the way partitions are made changes, so that old entries are not found.
 const FORMAT: u32 = 4;
+
+/// Longest entry that is read, in bytes: some hundred million examples.
+const LONGEST: u64 = 1 << 30;
 
 /// A folder of partitions.
 ///
@@ -61,13 +64,28 @@ impl PartitionCache {
         if let Some(partition) = read(&path).filter(|kept| deals(kept, labels.len(), clients)) {
             return Ok(partition);
         }
-        let seed = Seed::new(seed).child("partition", 0);
-        let shares = partitioner.deal(labels, keys, clients, &seed)?;
-        let partition = Partition::from_shares(shares, train_share)?;
+        let partition = deal(partitioner, labels, keys, clients, train_share, seed)?;
         // Failing to keep it costs time in the next run, nothing else.
         let _ = write(&path, &partition);
         Ok(partition)
     }
+}
+
+/// The partition for these inputs, without a cache.
+///
+/// # Errors
+///
+/// As [`Partitioner::deal`] and [`Partition::from_shares`].
+pub fn deal(
+    partitioner: &Partitioner,
+    labels: &[usize],
+    keys: &[String],
+    clients: usize,
+    train_share: f64,
+    seed: u64,
+) -> Result<Partition> {
+    let seed = Seed::new(seed).child("partition", 0);
+    Partition::from_shares(partitioner.deal(labels, keys, clients, &seed)?, train_share)
 }
 
 fn key_hash(key: &Key) -> Result<String> {
@@ -85,7 +103,7 @@ fn serialization(error: postcard::Error) -> Error {
 
 /// Reads an entry: a checksum of 32 bytes, then the partition.
 fn read(path: &Path) -> Option<Partition> {
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = guard::read(path, LONGEST).ok()?;
     let (checksum, body) = bytes.split_at_checked(32)?;
     if blake3::hash(body).as_bytes() != checksum {
         return None;

@@ -324,7 +324,10 @@ impl<'a> Reader<'a> {
         let classes = if labels.is_empty() { MAX_UNKNOWN_CLASSES } else { labels.len() };
         let number = usize::try_from(label).ok().filter(|&label| label < classes);
         let number = number.ok_or_else(|| {
-            format!("the label is {label}, but must be at least 0 and below {classes}")
+            format!(
+                "the label is {label}, but must be at least 0 and below {classes}; \
+                 `dropped_labels` = {label} leaves such rows out"
+            )
         })?;
         Ok(Some(number))
     }

@@ -170,6 +170,28 @@ pub fn sayable(message: &str) -> String {
     printable(message, SAID)
 }
 
+/// Whether a character is seen where it stands and does nothing else. Line breaks are not among
+/// them.
+pub fn is_plain(c: char) -> bool {
+    let is_hidden = matches!(
+        c,
+        '\u{ad}'                        // soft hyphen
+            | '\u{61c}'                 // directions, here and below
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'   // zero width
+            | '\u{2028}'..='\u{202e}'   // line separators, overrides
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'   // annotations
+            | '\u{1bca0}'..='\u{1bca3}' // controls of shorthand and of music
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}' // tags
+    );
+    // The last two of each plane, and these 32, are no characters; XML forbids some.
+    let is_none = matches!(c, '\u{fdd0}'..='\u{fdef}') || (c as u32 & 0xfffe) == 0xfffe;
+    !(c.is_control() || is_hidden || is_none)
+}
+
 fn printable(text: &str, characters: usize) -> String {
     let mut shown = String::new();
     for (index, character) in text.chars().enumerate() {
@@ -177,12 +199,7 @@ fn printable(text: &str, characters: usize) -> String {
             shown.push('…');
             break;
         }
-        // Marks that reorder or hide text deceive a reader as control characters do.
-        let is_hidden = matches!(
-            character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        );
-        if character.is_control() || is_hidden {
+        if !is_plain(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);

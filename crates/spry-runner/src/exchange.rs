@@ -148,8 +148,7 @@ fn model_files(
     };
     let text = exported.of(&text)?;
     let mut files = vec![("config.json".to_string(), Contents::Text(text))];
-    let mut names =
-        ["tokenizer.json", "tokenizer_config.json", "vocab.txt"].map(str::to_owned).to_vec();
+    let mut names = spry_data::tokenize::FILES.map(str::to_owned).to_vec();
     if with_weights {
         let index = from.join(checkpoint::MODEL_INDEX);
         names.push(checkpoint::MODEL.to_string());

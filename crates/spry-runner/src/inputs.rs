@@ -9,7 +9,7 @@ use spry_data::hub::RepoKind;
 use spry_data::question_answering::decode::DecodeConfig;
 use spry_data::{
     ClientShare, Dataset, EncodedExample, EncodedQuestion, Hub, PartitionCache, Partitioner,
-    Source, Task, TextTokenizer, tokenize,
+    Source, Task, TextTokenizer, cache, tokenize,
 };
 use spry_models::architecture::Limits;
 use spry_models::peft::adapter;
@@ -180,16 +180,16 @@ pub fn partition(
     seed: u64,
 ) -> Result<Vec<ClientShare>> {
     // Without a home, nothing is kept: a folder that all users share could hold anybody's deals.
-    let temporary = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
-    let parent = hub.cache().map_or(temporary.path(), |cache| cache.parent().unwrap_or(cache));
-    let partition = PartitionCache::new(parent.join("spry-partitions")).partition(
-        &config.partitioner,
-        &dataset.labels(),
-        dataset.keys(),
-        config.num_clients,
-        config.train_share,
-        config.seed(seed),
-    )?;
+    let (labels, keys, seed) = (dataset.labels(), dataset.keys(), config.seed(seed));
+    let (clients, train_share) = (config.num_clients, config.train_share);
+    let partition = match hub.cache() {
+        Ok(cache) => {
+            let parent = cache.parent().unwrap_or(cache);
+            let cache = PartitionCache::new(parent.join("spry-partitions"));
+            cache.partition(&config.partitioner, &labels, keys, clients, train_share, seed)?
+        }
+        Err(_) => cache::deal(&config.partitioner, &labels, keys, clients, train_share, seed)?,
+    };
     note_left_out(partition.left_out(dataset.len()), dataset.len(), config.num_clients);
     if let Partitioner::DirichletPaper { .. } = config.partitioner {
         info!(

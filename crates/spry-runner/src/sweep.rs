@@ -143,6 +143,7 @@ impl Sweep {
             let run = |seed: &u64| -> Result<SweepRun> {
                 let mut config = config.clone();
                 (config.seed, config.experiment) = (*seed, name.clone());
+                config.check_numbers()?;
                 let folder = folder.join(&name).join(format!("seed-{seed}"));
                 Ok(SweepRun { config: config.with_absolute_paths()?, folder })
             };

@@ -9,6 +9,7 @@
 //! - [`label`] for names in tables, pictures and pages, [`cell`] for those in Markdown;
 //! - [`shell_word`] and [`path_text`] for paths, which need not be UTF-8.
 
+use spry_data::guard::is_plain;
 use spry_strategies::options::shortened;
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -39,28 +40,6 @@ pub fn percent(share: Option<f64>) -> String {
 /// A size in MiB, without the unit.
 pub fn mebibytes(bytes: u64) -> String {
     format!("{:.2}", bytes as f64 / MEBIBYTE)
-}
-
-/// Whether a character is seen where it stands and does nothing else. Line breaks are not among
-/// them.
-fn is_plain(c: char) -> bool {
-    let is_hidden = matches!(
-        c,
-        '\u{ad}'                        // soft hyphen
-            | '\u{61c}'                 // directions, here and below
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'   // zero width
-            | '\u{2028}'..='\u{202e}'   // line separators, overrides
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'   // annotations
-            | '\u{1bca0}'..='\u{1bca3}' // controls of shorthand and of music
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e007f}' // tags
-    );
-    // The last two of each plane, and these 32, are no characters; XML forbids some.
-    let is_none = matches!(c, '\u{fdd0}'..='\u{fdef}') || (c as u32 & 0xfffe) == 0xfffe;
-    !(c.is_control() || is_hidden || is_none)
 }
 
 /// A text in which every character can be seen: what a terminal would obey, what changes the

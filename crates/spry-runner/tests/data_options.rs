@@ -260,6 +260,10 @@ fn an_import_starts_from_the_adapters_model() {
     // One that says nothing of its model has the configuration's.
     with_base(Value::Null);
     succeed(spry(folder.path()).args(["import", "adapter", "--out", "fourth"]).args(SMALL));
+    // So is another adapter to start from.
+    let arguments = ["import", "adapter", "--preset", "smoke", "--set", "model.adapter=other"];
+    let message = refused(folder.path(), &[&arguments[..], &["--out", "sixth"]].concat());
+    assert!(message.contains("`model.adapter` is other"), "{message}");
     // A file that says something else of what is trainable is not silently overruled.
     fs::write(folder.path().join("peft.toml"), "[peft]\nname = \"lora\"\nr = 4\n").unwrap();
     let other = ["import", "adapter", "peft.toml", "--preset", "smoke", "--out", "fifth"];

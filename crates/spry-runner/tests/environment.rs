@@ -39,6 +39,14 @@ fn results_may_go_to_folders_of_any_name() {
     assert_eq!(json["runs"][0]["folder"], "caf\u{fffd}");
     assert_eq!(json["written"], "p\u{fffd}gina/comparison.html");
     assert!(folder.path().join(&page).join("comparison.html").is_file());
+    let two = latin1("deux-é");
+    for name in ["a", "b"] {
+        let out = folder.path().join(&two).join(name);
+        json_of(spry(folder.path()).arg("run").args(SMALL).arg("--out").arg(&out));
+    }
+    fs::remove_file(folder.path().join(&two).join("b/summary.json")).unwrap();
+    let json = json_of(spry(folder.path()).arg("compare").arg(&two).arg("--out").arg(&page));
+    assert_eq!(json["left_out"][0]["folder"], "deux-\u{fffd}/b");
     let exported = latin1("exporté");
     let json = json_of(spry(folder.path()).arg("export").arg(&out).arg(&exported));
     assert_eq!(json["written"][0], "export\u{fffd}/adapter_config.json");

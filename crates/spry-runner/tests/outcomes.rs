@@ -370,3 +370,37 @@ fn the_best_rounds_adapter_is_kept() {
     assert!(weights(&folder.path().join("last")) == weights(&long.join("adapter")));
     assert!(!folder.path().join("best/checksums.json").exists());
 }
+
+/// Whoever deletes the checkpoints keeps the results; to begin anew over them would lose both.
+#[test]
+fn a_run_without_its_checkpoints_keeps_its_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = small_run(folder.path(), "run");
+    let rows = fs::read(run.join("rows/clients.rows")).unwrap();
+    let summary = fs::read(run.join("summary.json")).unwrap();
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    let output = spry(folder.path()).args(["resume", "run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no checkpoint any more"), "{}", stderr(&output));
+    assert_eq!(fs::read(run.join("rows/clients.rows")).unwrap(), rows);
+    assert_eq!(fs::read(run.join("summary.json")).unwrap(), summary);
+    succeed(spry(folder.path()).args(["compare", "run", "--out", "page"]));
+}
+
+/// Rows that are appended to a file that was removed would be nowhere, and a checkpoint of them
+/// useless.
+#[cfg(unix)]
+#[test]
+fn rows_that_are_removed_meanwhile_end_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = spry(folder.path());
+    command.arg("run").args(SMALL).args(["--out", "run", "--set", "num_server_rounds=100000"]);
+    command.args(["--set", "checkpoint_every=1"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let rows = folder.path().join("run/rows");
+    wait_for("rows", || rows.join("index.json").exists());
+    // Again, should a file be made anew in between.
+    while fs::remove_dir_all(&rows).is_err() {}
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+}

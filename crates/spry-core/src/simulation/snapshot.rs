@@ -117,7 +117,7 @@ impl<S: Strategy> Simulation<S> {
         }
         state.check_finite()?;
         check_counters(&state, &outcome, rounds_without_work)?;
-        // A snapshot that was read from a file is on the default device.
+        // A snapshot that was read from a file is in the host's memory.
         if let Some((_, param)) = own.iter().next() {
             let device = param.values().device();
             let sets = [

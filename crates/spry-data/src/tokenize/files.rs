@@ -14,7 +14,7 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const OPTIONS: &str = "tokenizer_config.json";
 
 pub(super) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
-const ADDED_TOKENS: &str = "added_tokens.json";
+pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 
 /// Files that change what a vocabulary means.
 pub(super) const OPTIONAL: [&str; 3] = [OPTIONS, SPECIAL_TOKENS, ADDED_TOKENS];

@@ -254,6 +254,18 @@ fn pad_id(tokenizer: &Tokenizer, options: &Options) -> u32 {
     named.or(configured).or_else(other).unwrap_or(0)
 }
 
+/// The files that a tokenizer may be made of, by name: whoever copies a model copies those that there
+/// are.
+pub const FILES: [&str; 7] = [
+    files::TOKENIZER,
+    files::OPTIONS,
+    files::SPECIAL_TOKENS,
+    files::ADDED_TOKENS,
+    build::WORDS,
+    build::PIECES,
+    build::MERGES,
+];
+
 /// Finds the files of a model's tokenizer, downloading those that there are.
 ///
 /// # Errors

@@ -85,10 +85,21 @@ pub fn import(args: &ImportArgs, hub: &Hub, is_for_machines: bool) -> Result<Out
     let mut unnamed = start.clone();
     unnamed.model.name_or_path = String::new();
     let mut config = layers.with_file(unnamed)?.with_assignments(&options)?;
+    if let Some(other) = &config.model.adapter {
+        return Err(Error::Input(format!(
+            "`model.adapter` is {}, but the adapter is that in {}; leave it out",
+            other.display(),
+            args.adapter.display()
+        )));
+    }
     if config.model.name_or_path.is_empty() {
-        let of_adapter = exchange::base_model(&args.adapter)?;
-        config.model.name_or_path = of_adapter.unwrap_or(start.model.name_or_path);
-        tracing::info!("the adapter is for the model {}", config.model.name_or_path);
+        config.model.name_or_path = match exchange::base_model(&args.adapter)? {
+            Some(model) => {
+                tracing::info!("the adapter is for the model {model}");
+                model
+            }
+            None => start.model.name_or_path,
+        };
     }
     let of_file = config.peft.clone();
     let config = exchange::with_adapter(config, &args.adapter)?;

@@ -28,6 +28,7 @@ pub struct Comparison {
 #[derive(Clone, Debug, Serialize)]
 pub struct LeftOutRun {
     /// Its folder.
+    #[serde(serialize_with = "crate::text::serialize_path")]
     pub folder: PathBuf,
     /// Why it was left out.
     pub reason: String,
@@ -97,7 +98,9 @@ impl Comparison {
         let (mut runs, mut configs, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
         let mut first_error = None;
         for folder in folders {
-            let below = search::runs_below(folder);
+            let search::Found { runs: below, unread, .. } = search::runs_below(folder);
+            left_out
+                .extend(unread.into_iter().map(|(folder, reason)| LeftOutRun { folder, reason }));
             let is_named = below.is_empty() || below == [folder.clone()];
             let paths = if below.is_empty() { vec![folder.clone()] } else { below };
             for path in paths {

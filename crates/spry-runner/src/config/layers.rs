@@ -125,12 +125,20 @@ impl RunConfig {
             // Once more, for a rate that is given by its whole key.
             config = changed(&config, &options).map_err(explained)?;
         }
-        let is_too_large = |value: &Value| value.as_u64().is_some_and(|n| n > i64::MAX as u64);
-        if let Some((key, value)) = config.flat().iter().find(|(_, value)| is_too_large(value)) {
-            let largest = i64::MAX;
-            return Err(Error::Input(format!("`{key}` is {value}, but must be at most {largest}")));
-        }
+        config.check_numbers()?;
         Ok(config)
+    }
+
+    /// Fails for a number that TOML cannot have.
+    pub(crate) fn check_numbers(&self) -> Result<()> {
+        let is_too_large = |value: &Value| value.as_u64().is_some_and(|n| n > i64::MAX as u64);
+        match self.flat().iter().find(|(_, value)| is_too_large(value)) {
+            None => Ok(()),
+            Some((key, value)) => {
+                let largest = i64::MAX;
+                Err(Error::Input(format!("`{key}` is {value}, but must be at most {largest}")))
+            }
+        }
     }
 
     /// An option that is right but at the wrong place, such as `batch_size` for

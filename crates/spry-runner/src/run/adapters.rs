@@ -110,7 +110,9 @@ fn read(folder: &Path) -> Result<Checksums> {
 ///
 /// [`Error::Damaged`] if a file is not as it was written.
 pub(crate) fn find(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !folder.is_dir() {
+    // A process may be killed between making the folder and the first file.
+    let is_empty = || std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_none());
+    if !folder.is_dir() || is_empty() {
         return Ok(Vec::new());
     }
     let mut paths = Vec::new();

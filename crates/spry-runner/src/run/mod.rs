@@ -106,6 +106,14 @@ impl Run {
         let positions = positions.unwrap_or_default();
         let mut run = Self::begin(config, folder, inputs, simulation, positions)?;
         let Some((Checkpoint { fingerprint, snapshot, best, .. }, records)) = checkpoint else {
+            // The rows and the summary that are there would be lost.
+            if run.folder.summary().exists() {
+                return Err(Error::Input(format!(
+                    "{}: the run has results but no checkpoint any more, so it cannot be resumed; \
+                     begin it anew in another folder",
+                    run.folder.path().display()
+                )));
+            }
             info!("no checkpoint yet: starting from the beginning");
             return Ok(run);
         };
@@ -120,7 +128,7 @@ impl Run {
         run.simulation.restore(snapshot)?;
         let device = run.simulation.state().params.iter().next().map(|(_, p)| p.values().device());
         run.best = best.map(|mut best| {
-            // What was read from a file is on the default device.
+            // What was read from a file is in the host's memory.
             if let Some(device) = device {
                 best.params = best.params.to_device(&device);
             }
@@ -324,7 +332,7 @@ impl Run {
 }
 
 /// Options that may be changed in the configuration of a run that is resumed.
-const MAY_CHANGE: [&str; 8] = [
+pub const MAY_CHANGE: [&str; 8] = [
     "num_server_rounds",
     "max_forward_passes",
     "max_wall_secs",

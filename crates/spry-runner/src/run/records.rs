@@ -51,7 +51,8 @@ pub struct RoundRow {
     pub personalized_accuracy: Option<f64>,
     /// F1 of the same, for question answering.
     pub personalized_f1: Option<f64>,
-    /// Loss of the global parameters on all clients' test parts, in rounds that are evaluated.
+    /// Loss of the global parameters on the test parts of the clients that evaluate, in rounds that
+    /// are evaluated.
     pub generalized_loss: Option<f64>,
     /// Accuracy of the same.
     pub generalized_accuracy: Option<f64>,
@@ -72,7 +73,7 @@ pub struct ClientRow {
     pub reason: Option<String>,
     /// Number of training examples.
     pub num_examples: Option<u64>,
-    /// Mean training loss over the local steps.
+    /// Mean training loss over the examples of all local steps.
     pub train_loss: Option<f64>,
     /// Number of local steps.
     pub steps: Option<u64>,

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use spry_data::guard;
 
+use super::folder::is_same;
 use crate::{Error, Result};
 
 /// What the file is, with the version of its format.
@@ -135,9 +136,17 @@ impl RowFile {
     ///
     /// # Errors
     ///
-    /// If it reports that it cannot.
+    /// If it reports that it cannot, or the file is not at its path any more.
     pub fn sync(&self) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
+        // A file that was removed takes rows without a word, and a checkpoint would name them.
+        let own = file.metadata().map_err(Error::io(&self.path))?;
+        if !std::fs::metadata(&self.path).is_ok_and(|at_path| is_same(&at_path, &own)) {
+            return Err(Error::Failed(format!(
+                "{} was removed or replaced while the run went on",
+                self.path.display()
+            )));
+        }
         let sync = || -> std::io::Result<()> {
             file.sync_all()?;
             // The name of a new file, too.

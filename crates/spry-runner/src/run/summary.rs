@@ -34,13 +34,14 @@ pub struct Summary {
     pub rounds: u64,
     /// Number of rounds that had ended at the last evaluation.
     pub evaluated_after_rounds: u64,
-    /// Accuracy of the global parameters on all clients' test parts, in `[0, 1]`.
+    /// Accuracy of the global parameters on the test parts of the clients that evaluate, in
+    /// `[0, 1]`.
     pub generalized_accuracy: Option<f64>,
     /// Their F1 there, for question answering, whose accuracy is the share of exact matches.
     pub generalized_f1: Option<f64>,
     /// Their loss there.
     pub generalized_loss: Option<f64>,
-    /// Number of examples in the clients' test parts; none if they were never evaluated.
+    /// Number of examples in these test parts; none if they were never evaluated.
     pub test_examples: Option<u64>,
     /// The highest of the evaluated accuracies.
     pub best_generalized_accuracy: Option<f64>,
@@ -243,10 +244,12 @@ impl Summary {
     }
 }
 
-/// Why nothing came of the rounds, if there were any and no update went into the weights.
+/// Why nothing came of a run, if no update went into the weights in any round.
 fn why_failed(records: &Records) -> Option<String> {
     let mut rounds = records.rounds.iter().filter(|row| row.server_round > 0).peekable();
-    rounds.peek()?;
+    if rounds.peek().is_none() {
+        return Some("no round has ended before the limit of the run was reached".to_string());
+    }
     let is_in_vain = rounds.all(|row| row.updates == 0);
     let reason = || records.first_failure.as_deref().unwrap_or("no client had an update");
     is_in_vain.then(|| {
