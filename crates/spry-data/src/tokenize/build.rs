@@ -9,7 +9,7 @@ use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 use super::class::Class;
 use super::files::{Files, OPTIONS, TOKENIZER};
 use super::options::Options;
-use super::template;
+use super::{growth, template};
 use crate::guard::{self, sayable};
 use crate::{Error, Result};
 
@@ -46,6 +46,7 @@ pub(super) fn tokenizer(
     let failed = |reason: String| files.error(vocabulary, reason);
     check_charsmaps(&parts).map_err(failed)?;
     template::check(&parts).map_err(failed)?;
+    growth::check(&parts).map_err(failed)?;
     let text = Value::Object(parts).to_string();
     let mut tokenizer = guarded(|| text.parse::<Tokenizer>()).map_err(failed)?;
     let decoder = tokenizer.get_added_tokens_decoder();

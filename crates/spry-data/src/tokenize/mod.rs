@@ -11,6 +11,7 @@ mod batch;
 mod build;
 mod class;
 mod files;
+mod growth;
 mod keys;
 mod long;
 mod options;
