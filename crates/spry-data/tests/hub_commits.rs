@@ -265,6 +265,20 @@ fn optional_files_of_a_cached_model_do_not_each_wait_for_a_dead_network() {
 }
 
 #[test]
+fn a_model_is_not_read_without_a_file_that_could_not_be_asked_for() {
+    let repo = Repo::of(&[(FIRST, &[("config.json", "{}"), ("options.json", "{}")])]);
+    let server = Server::start(move |request, stream| {
+        // One request gets no answer; the others do.
+        if request.path.ends_with("options.json") { Ok(()) } else { repo.answer(request, stream) }
+    });
+    let cache = tempfile::tempdir().unwrap();
+    let hub = server.hub(cache.path());
+    assert_eq!(hub.optional_file(&model(), RepoKind::Model, "options.json").unwrap(), None);
+    let error = files(&hub, &["config.json"]).unwrap_err().to_string();
+    assert!(error.contains("`options.json`") && error.contains("try again"), "{error}");
+}
+
+#[test]
 fn contents_that_differ_from_their_hash_are_not_kept() {
     let good = Repo::of(&[(FIRST, &[("model.safetensors", "weights")])]);
     let repo = good.clone();

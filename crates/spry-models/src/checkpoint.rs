@@ -174,7 +174,7 @@ impl Checkpoint {
         for (place, file) in files.iter().enumerate() {
             for name in file.metadata.tensors().into_keys() {
                 let place = match places.get(&name) {
-                    Some(Place::In(other)) => Place::Twice(*other, place),
+                    Some(Place::In(other) | Place::Twice(other, _)) => Place::Twice(*other, place),
                     _ => Place::In(place),
                 };
                 places.insert(name, place);

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -171,7 +172,9 @@ impl Part {
         self.begin_at(&answer, file)?;
         answer.check_is_of(file, self.position)?;
         let mut reader = answer.into_body().into_reader();
-        let mut meter = Meter::new(client.limits(), None);
+        let limits = client.limits();
+        let whole = Duration::from_secs((file.size - self.position) / limits.rate.max(1));
+        let mut meter = Meter::new(limits, Some(limits.list + whole));
         let mut chunk = vec![0; CHUNK];
         loop {
             let bytes = read(&mut reader, &mut chunk)?;

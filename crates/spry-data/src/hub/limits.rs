@@ -24,6 +24,8 @@ pub struct Limits {
     pub data_bytes: u64,
     /// Bytes of any other file.
     pub file_bytes: u64,
+    /// Bytes per second that a file must come at on the whole, beside the time of a list.
+    pub rate: u64,
     /// Redirects of one request.
     pub redirects: usize,
     /// How often a request is made that fails in a way that may pass: status 429 or 5xx, or a
@@ -43,7 +45,8 @@ impl Default for Limits {
             list_bytes: 32 << 20,
             list_files: 500_000,
             data_bytes: 1 << 40,
-            file_bytes: 1 << 30,
+            file_bytes: 64 << 20,
+            rate: 64 << 10,
             redirects: 10,
             attempts: 4,
             pause: Duration::from_millis(500),

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ureq::Agent;
@@ -32,8 +31,9 @@ pub(super) struct Shared {
     agent: OnceLock<Agent>,
     pins: Mutex<HashMap<Repository, Pin>>,
     listings: Mutex<HashMap<Repository, Listing>>,
-    /// Whether an optional file could not be asked for: the next ones are not waited for.
-    is_unreachable: AtomicBool,
+    /// Optional files, one of each repository, that the hub could not be asked for. The next ones
+    /// are not waited for.
+    unasked: Mutex<HashMap<Repository, String>>,
 }
 
 /// The commit that a repository is read at.
@@ -75,16 +75,25 @@ impl Hub {
         let folder = self.folder(repo)?;
         if let Some(pin) = self.pin(repo, &folder)
             && folder.file(&pin.commit, name).is_none()
-            && (folder.is_absent(&pin.commit, name)
-                || self.shared.is_unreachable.load(Ordering::Relaxed))
         {
-            return Ok(None);
+            if folder.is_absent(&pin.commit, name) {
+                return Ok(None);
+            }
+            let mut unasked = locked(&self.shared.unasked);
+            if !unasked.is_empty() {
+                unasked.entry(repo.clone()).or_insert_with(|| name.to_string());
+                return Ok(None);
+            }
         }
         match self.settled(repo, || self.try_files(repo, &[name], Need::Optional)) {
             Ok(paths) => Ok(paths.into_iter().next()),
             Err(Error::NotInRepository { .. }) => Ok(None),
             Err(error) if error.is_offline() => {
-                self.shared.is_unreachable.store(true, Ordering::Relaxed);
+                if !self.is_offline() {
+                    locked(&self.shared.unasked)
+                        .entry(repo.clone())
+                        .or_insert_with(|| name.to_string());
+                }
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -144,6 +153,14 @@ impl Hub {
                 let file = self.locate(client, repo, &folder, commit.as_deref(), name, need)?;
                 commit.get_or_insert_with(|| file.commit.clone());
                 found.push((name, file));
+            }
+            // The hub answers, and did not when it was asked for a file that may change the model.
+            if let Some(name) = locked(&self.shared.unasked).get(repo) {
+                return Err(Error::Download {
+                    repo: repo.name(),
+                    file: name.clone(),
+                    reason: "the hub did not answer when it was asked for it; try again".into(),
+                });
             }
             // Names appear when all contents are there: what broke off is not taken for whole.
             for (name, file) in &found {

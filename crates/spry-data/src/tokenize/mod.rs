@@ -186,6 +186,9 @@ impl TextTokenizer {
             let one = |(index, example)| self.encode_one(chunk * size + index, example);
             examples.map(one).collect::<Result<Vec<_>>>()
         };
+        if threads == 1 {
+            return encode((0, examples));
+        }
         let chunks: Vec<Result<Vec<EncodedExample>>> = std::thread::scope(|scope| {
             let spawn = |chunk| scope.spawn(move || encode(chunk));
             let running: Vec<_> = examples.chunks(size).enumerate().map(spawn).collect();

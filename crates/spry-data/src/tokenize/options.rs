@@ -86,8 +86,12 @@ impl<'a> Options<'a> {
 
     fn check_keys(&self) -> Result<()> {
         let is_known = |key: &str| KEYS.iter().any(|(known, _)| *known == key);
-        let is_token = |key: &str| key.ends_with("_token");
-        if let Some(key) = self.keys.keys().find(|key| !is_known(key) && !is_token(key)) {
+        let is_token = |key: &str, value: &Value| {
+            let is_text = value.is_null() || value.is_string() || value.get("__type").is_some();
+            key.ends_with("_token") && (is_text || NAMED.contains(&key))
+        };
+        let is_understood = |key: &str, value: &Value| is_known(key) || is_token(key, value);
+        if let Some((key, _)) = self.keys.iter().find(|(key, value)| !is_understood(key, value)) {
             let name = quotable(key);
             let reason = format!(
                 "`{name}` is not known here; if it changes no token, make a copy of the folder \

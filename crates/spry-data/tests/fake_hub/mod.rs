@@ -105,6 +105,7 @@ pub fn limits() -> Limits {
         list_files: 50,
         data_bytes: 1 << 20,
         file_bytes: 10_000,
+        rate: 64 << 10,
         redirects: 5,
         attempts: 3,
         pause: Duration::from_millis(1),

@@ -332,7 +332,11 @@ pub fn read(folder: &Path, peft: &Peft, model: &Model) -> Result<(ParamSet, Para
     let mut names: Vec<&str> = file.names().collect();
     names.sort_unstable();
     for name in names {
-        let path = name.strip_prefix(PREFIX).unwrap_or(name);
+        // Without the prefix it would be a second value of a weight that is there with it.
+        let Some(path) = name.strip_prefix(PREFIX) else {
+            extra.push(name);
+            continue;
+        };
         let is_trainable = trainable.contains(path);
         let Ok(like) = trainable.get(path).or_else(|_| model.weights().get(path)) else {
             extra.push(name);

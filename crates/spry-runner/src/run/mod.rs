@@ -218,6 +218,13 @@ impl Run {
                 return Err(Error::Interrupted { folder, rounds: self.rounds() });
             }
             if is_finished {
+                let (rounds, asked) = (self.rounds(), self.config.num_server_rounds);
+                if rounds < asked {
+                    info!(
+                        "ended after {rounds} of {asked} rounds: `max_wall_secs` or \
+                         `max_forward_passes` is reached; with more of it `spry resume` goes on"
+                    );
+                }
                 return Ok(self.summary(true));
             }
         }
@@ -382,6 +389,10 @@ fn prepare(config: &RunConfig, hub: &Hub) -> Result<(Inputs, Simulation<Method>)
             "no client has test data, so nothing can be evaluated; a lower `dataset.train_share`, or \
              fewer clients, leave some"
         );
+    }
+    if config.evaluation_share < 1.0 {
+        let share = 100.0 * config.evaluation_share;
+        info!("the global parameters are evaluated on {share} % of the clients with test data");
     }
     let simulation = Simulation::new(
         config.method.clone(),
