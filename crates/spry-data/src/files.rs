@@ -57,8 +57,8 @@ pub fn write_atomically_with(
         let temporary = temporary_file(folder)?;
         let permissions = temporary.as_file().metadata()?.permissions();
         write(temporary.path())?;
-        // A writer that renames a file of its own over this one, or copies another one's
-        // permissions, leaves here a file that was never synced, with a mode of its own.
+        // `write` may have renamed another file to this path, or copied another file's mode. So
+        // the file that is there now is opened, given the mode for new files, and synced.
         let written = File::open(temporary.path())?;
         written.set_permissions(permissions)?;
         written.sync_all()?;

@@ -185,7 +185,7 @@ pub(crate) fn integer(field: &Field) -> Result<i64, String> {
     }
 }
 
-/// Below this every whole number has a float of its own.
+/// 2⁵³: up to here an `f64` represents every whole number exactly.
 const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 fn whole(value: f64) -> Result<i64, String> {

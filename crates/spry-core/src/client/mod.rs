@@ -70,8 +70,8 @@ pub trait ClientData: Send + Sync {
 pub struct StopSignal(Arc<AtomicBool>);
 
 impl StopSignal {
-    /// Asks all holders to stop: between two steps, two passes of a step that has many, or two
-    /// batches of an evaluation, whatever comes first.
+    /// Asks all holders to stop. They look at the signal between steps, between the passes of a
+    /// step, and between the batches of an evaluation.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -337,7 +337,8 @@ impl<'a> ClientContext<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] on request, between two batches, and whatever the objective reports.
+    /// [`Error::Stopped`] if a stop was requested, which is checked before each batch; errors of the
+    /// objective.
     pub fn evaluate(
         &self,
         split: Split,

@@ -182,8 +182,8 @@ impl Serialize for Param {
 }
 
 impl<'de> Deserialize<'de> for Param {
-    /// Puts the values into the host's memory, whatever other devices this build has; move them with
-    /// [`Param::to_device`].
+    /// Puts the values into the host's memory, also on builds with a GPU backend. Use
+    /// [`Param::to_device`] to move them to another device.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = Stored::deserialize(deserializer)?;
         let length = stored.shape.iter().try_fold(1usize, |length, &axis| length.checked_mul(axis));

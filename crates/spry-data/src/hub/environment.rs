@@ -129,7 +129,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         Ok(self.expand_variables(if expanded.is_empty() { "/" } else { &expanded }))
     }
 
-    /// Replaces `$NAME` and `${NAME}`; what is not set stays as it is.
+    /// Replaces `$NAME` and `${NAME}` by the variable's value. Names of unset variables are kept.
     fn expand_variables(&self, value: &str) -> String {
         let mut expanded = String::new();
         let mut rest = value;

@@ -112,10 +112,11 @@ impl Hub {
 
     /// Reads again if the repository moved and nobody has files of the commit that it was at.
     fn settled<T>(&self, repo: &Repository, read: impl Fn() -> Result<T>) -> Result<T> {
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             let was_used = locked(&self.shared.pins).get(repo).is_some_and(|pin| pin.is_used);
             match read() {
-                Err(Error::Moved { .. }) if !was_used && attempt < MOVES => {}
+                Err(Error::Moved { .. }) if !was_used && attempt < MOVES => attempt += 1,
                 Ok(result) => {
                     if let Some(pin) = locked(&self.shared.pins).get_mut(repo) {
                         pin.is_used = true;
@@ -125,7 +126,6 @@ impl Hub {
                 error => return error,
             }
         }
-        read()
     }
 
     fn try_files(&self, repo: &Repository, names: &[&str], need: Need) -> Result<Vec<PathBuf>> {
